@@ -1,0 +1,38 @@
+"""The networks of the study, by name."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from reidlab.errors import StudyError
+from reidlab.models import osnet
+from reidlab.models.osnet import Features
+
+__all__ = ["MODELS", "Features", "build"]
+
+#: Network name -> constructor. Every constructor takes ``feature_dim``.
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    constructor.__name__: constructor
+    for constructor in (
+        osnet.osnet_x1_0, osnet.osnet_x0_75, osnet.osnet_x0_5, osnet.osnet_x0_25,
+        osnet.osnet_ibn_x1_0,
+        osnet.osnet_ain_x1_0, osnet.osnet_ain_x0_75, osnet.osnet_ain_x0_5,
+        osnet.osnet_ain_x0_25,
+    )
+}
+
+
+def build(name: str, **options: int) -> nn.Module:
+    """Make a network with random weights.
+
+    Args:
+        name: a key of `MODELS`.
+        options: passed to the constructor, e.g. ``feature_dim=256``.
+
+    Raises:
+        StudyError: no network has this name.
+    """
+    if name not in MODELS:
+        raise StudyError(f"model: there is no network {name!r}; the known ones are "
+                           f"{', '.join(MODELS)}")
+    return MODELS[name](**options)

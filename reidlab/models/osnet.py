@@ -1,0 +1,428 @@
+"""OSNet: omni-scale feature learning for person re-identification.
+
+Papers:
+    Zhou, Yang, Cavallaro, Xiang. Omni-Scale Feature Learning for Person Re-Identification.
+    ICCV 2019 (arXiv 1905.00953).
+    Zhou, Yang, Cavallaro, Xiang. Learning Generalisable Omni-Scale Representations for Person
+    Re-Identification. TPAMI 2021 (arXiv 1910.06827): the AIN variants.
+
+A block sees a person at four scales at once: four streams of 1, 2, 3 and 4 Lite 3x3
+convolutions (receptive fields 3, 5, 7, 9), weighted channel by channel by one gate that the
+streams share, and summed. Parameter names are torchreid's, so its checkpoints load key for key.
+
+=================  ====================  ==========  ====================  =======================
+variant            channels              parameters  Mult-Adds at 256x128  instance normalisation
+=================  ====================  ==========  ====================  =======================
+osnet_x1_0         64, 256, 384, 512      2,169,508               978.9 M  no
+osnet_x0_75        48, 192, 288, 384      1,285,754               571.8 M  no
+osnet_x0_5         32, 128, 192, 256        630,034               272.9 M  no
+osnet_x0_25        16, 64, 96, 128          201,864                82.3 M  no
+osnet_ibn_x1_0     64, 256, 384, 512      2,170,532               978.9 M  stem; output of conv2
+osnet_ain_x1_0     as osnet_x1_0          2,169,508               978.9 M  stem; inside 4 blocks
+=================  ====================  ==========  ====================  =======================
+
+Parameters are without an identity classifier: that belongs to training, not to the network.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WIDTHS = {
+    "x1_0": (64, 256, 384, 512),
+    "x0_75": (48, 192, 288, 384),
+    "x0_5": (32, 128, 192, 256),
+    "x0_25": (16, 64, 96, 128),
+}
+
+
+class Features(NamedTuple):
+    """What every network of the study returns, in training and in evaluation alike.
+
+    Attributes:
+        embedding: (N, D) what retrieval compares.
+        id: inputs of the identity classifiers, one (N, id_dims[b]) per branch b.
+        metric: inputs of metric losses such as the triplet loss, one (N, ·) per branch.
+    """
+
+    embedding: Tensor
+    id: list[Tensor]
+    metric: list[Tensor]
+
+
+# --- building blocks ---------------------------------------------------------------------------
+
+
+class ConvReLU(nn.Module):
+    """Convolution, batch (or instance) normalisation, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1,
+                 stride: int = 1, instance_norm: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride,
+                              padding=kernel_size // 2, bias=False)
+        self.bn = (nn.InstanceNorm2d(out_channels, affine=True) if instance_norm
+                   else nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, H/stride, W/stride)."""
+        return F.relu(self.bn(self.conv(x)), inplace=True)
+
+
+class ConvLinear(nn.Module):
+    """1x1 convolution with optional batch normalisation and no activation."""
+
+    def __init__(self, in_channels: int, out_channels: int, batch_norm: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels) if batch_norm else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, H, W)."""
+        x = self.conv(x)
+        return x if self.bn is None else self.bn(x)
+
+
+class LiteConv3x3(nn.Module):
+    """Lite 3x3: linear pointwise 1x1, then depthwise 3x3, batch normalisation, ReLU.
+
+    The order is MobileNet's reversed: the channels are mixed before the space (paper, Sec. 3.1).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return F.relu(self.bn(self.conv2(self.conv1(x))), inplace=True)
+
+
+class FullConv3x3(nn.Module):
+    """The standard 3x3 convolution that Lite 3x3 replaces: for cost comparisons only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return F.relu(self.bn(self.conv1(x)), inplace=True)
+
+
+class ChannelGate(nn.Module):
+    """Unified aggregation gate: a small network from a stream to one weight per channel.
+
+    Returns the gates (N, C, 1, 1) in (0, 1); the block multiplies (paper, Eq. 3).
+    """
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
+        self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, 1, 1)."""
+        x = F.adaptive_avg_pool2d(x, 1)
+        return torch.sigmoid(self.fc2(F.relu(self.fc1(x))))
+
+
+class OSBlock(nn.Module):
+    """Omni-scale residual block: 1x1 down, four gated streams, 1x1 up, identity, ReLU.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output; the streams run at a quarter of them.
+        instance_norm: normalise the sum of residual and identity (IBN-Net; the IBN variant).
+        conv3x3: the convolution of the streams, built as ``conv3x3(channels)``.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, instance_norm: bool = False,
+                 conv3x3: Callable[[int], nn.Module] = LiteConv3x3) -> None:
+        super().__init__()
+        mid = out_channels // 4
+        self.conv1 = ConvReLU(in_channels, mid)
+        self._make_streams(mid, conv3x3)
+        self.gate = ChannelGate(mid)
+        self._make_output(mid, out_channels, instance_norm)
+        self.downsample = (ConvLinear(in_channels, out_channels)
+                           if in_channels != out_channels else None)
+
+    def _make_streams(self, channels: int, conv3x3: Callable[[int], nn.Module]) -> None:
+        self.conv2a = conv3x3(channels)
+        self.conv2b = nn.Sequential(*(conv3x3(channels) for _ in range(2)))
+        self.conv2c = nn.Sequential(*(conv3x3(channels) for _ in range(3)))
+        self.conv2d = nn.Sequential(*(conv3x3(channels) for _ in range(4)))
+
+    def _make_output(self, mid: int, out_channels: int, instance_norm: bool) -> None:
+        self.conv3 = ConvLinear(mid, out_channels)
+        self.IN = nn.InstanceNorm2d(out_channels, affine=True) if instance_norm else None
+
+    @property
+    def streams(self) -> list[nn.Module]:
+        """The four streams, shallowest first (receptive fields 3, 5, 7, 9)."""
+        return [self.conv2a, self.conv2b, self.conv2c, self.conv2d]
+
+    def omni_scale(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out/4, H, W): the gated sum of the streams (Eq. 3)."""
+        x = self.conv1(x)
+        total = None
+        for stream in self.streams:
+            y = stream(x)
+            gated = y * self.gate(y)
+            total = gated if total is None else total + gated
+        return total
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, H, W)."""
+        identity = x if self.downsample is None else self.downsample(x)
+        y = self.conv3(self.omni_scale(x)) + identity
+        return F.relu(y if self.IN is None else self.IN(y), inplace=True)
+
+
+class Stream(nn.Module):
+    """A stream of the AIN layout: ``depth`` convolutions under the name ``layers``."""
+
+    def __init__(self, channels: int, depth: int, conv3x3: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(conv3x3(channels) for _ in range(depth)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return self.layers(x)
+
+
+class OSBlockAIN(OSBlock):
+    """The block of OSNet-AIN, in torchreid's other layout of names.
+
+    With ``instance_norm`` the residual branch is normalised before the identity is added
+    ("IN inside residual", TPAMI paper, Sec. 3.3), and its 1x1 loses its batch normalisation.
+    """
+
+    def _make_streams(self, channels: int, conv3x3: Callable[[int], nn.Module]) -> None:
+        self.conv2 = nn.ModuleList(Stream(channels, depth, conv3x3) for depth in (1, 2, 3, 4))
+
+    def _make_output(self, mid: int, out_channels: int, instance_norm: bool) -> None:
+        self.conv3 = ConvLinear(mid, out_channels, batch_norm=not instance_norm)
+        self.IN = nn.InstanceNorm2d(out_channels, affine=True) if instance_norm else None
+
+    @property
+    def streams(self) -> list[nn.Module]:
+        """The four streams, shallowest first (receptive fields 3, 5, 7, 9)."""
+        return list(self.conv2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, H, W)."""
+        identity = x if self.downsample is None else self.downsample(x)
+        y = self.conv3(self.omni_scale(x))
+        if self.IN is not None:
+            y = self.IN(y)
+        return F.relu(y + identity, inplace=True)
+
+
+def _transition(channels: int) -> nn.Sequential:
+    return nn.Sequential(ConvReLU(channels, channels), nn.AvgPool2d(2))
+
+
+# --- the network -------------------------------------------------------------------------------
+
+
+class OSNet(nn.Module):
+    """OSNet with batch normalisation, or with instance normalisation as in the IBN variant.
+
+    Args:
+        channels: of the stem and of the three stages.
+        feature_dim: D of the embedding.
+        ibn: instance normalisation in the stem and after the blocks of the first stage.
+        conv3x3: the convolution of the streams, `LiteConv3x3` as published.
+    """
+
+    def __init__(self, channels: Sequence[int], feature_dim: int = 512, *, ibn: bool = False,
+                 conv3x3: Callable[[int], nn.Module] = LiteConv3x3) -> None:
+        super().__init__()
+        self.feature_dim = feature_dim
+        self.id_dims = [feature_dim]
+        self._make_trunk(channels, ibn, conv3x3)
+        self.fc = nn.Sequential(nn.Linear(channels[3], feature_dim),
+                                nn.BatchNorm1d(feature_dim), nn.ReLU(inplace=True))
+        self.apply(_initialise)
+
+    def _make_trunk(self, channels: Sequence[int], ibn: bool,
+                    conv3x3: Callable[[int], nn.Module]) -> None:
+        c1, c2, c3, c4 = channels
+
+        def blocks(c_in: int, c_out: int, instance_norm: bool = False) -> list[nn.Module]:
+            return [OSBlock(c, c_out, instance_norm=instance_norm, conv3x3=conv3x3)
+                    for c in (c_in, c_out)]
+
+        self.conv1 = ConvReLU(3, c1, kernel_size=7, stride=2, instance_norm=ibn)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.conv2 = nn.Sequential(*blocks(c1, c2, ibn), _transition(c2))
+        self.conv3 = nn.Sequential(*blocks(c2, c3), _transition(c3))
+        self.conv4 = nn.Sequential(*blocks(c3, c4))
+        self.conv5 = ConvReLU(c4, c4)
+
+    def stages(self) -> dict[str, nn.Module]:
+        """The trunk by the paper's stage names (Table 1), in the order of computation."""
+        return {
+            "conv1": self.conv1, "maxpool": self.maxpool,
+            "conv2": self.conv2[:2], "transition2": self.conv2[2],
+            "conv3": self.conv3[:2], "transition3": self.conv3[2],
+            "conv4": self.conv4, "conv5": self.conv5,
+        }
+
+    def featuremaps(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, C, H/16, W/16): the output of conv5."""
+        x = images
+        for stage in self.stages().values():
+            x = stage(x)
+        return x
+
+    def embed(self, featuremaps: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, D): global average pooling, linear, batch normalisation, ReLU."""
+        return self.fc(F.adaptive_avg_pool2d(featuremaps, 1).flatten(1))
+
+    def forward(self, images: Tensor) -> Features:
+        """(N, 3, H, W) normalised images -> Features; the same type in training mode."""
+        v = self.embed(self.featuremaps(images))
+        return Features(v, [v], [v])
+
+    def forward_stages(self, images: Tensor) -> dict[str, Tensor]:
+        """The output of every stage, in order, down to the pooled vector and the embedding."""
+        outputs, x = {}, images
+        for name, stage in self.stages().items():
+            x = outputs[name] = stage(x)
+        outputs["gap"] = F.adaptive_avg_pool2d(x, 1)
+        outputs["fc"] = self.fc(outputs["gap"].flatten(1))
+        return outputs
+
+
+class OSNetAIN(OSNet):
+    """OSNet with instance normalisation where an architecture search put it (TPAMI paper)."""
+
+    #: Which of the two blocks of conv2, conv3, conv4 normalise their residual by instance.
+    INSTANCE_NORM = ((True, True), (False, True), (True, False))
+
+    def __init__(self, channels: Sequence[int], feature_dim: int = 512, *,
+                 conv3x3: Callable[[int], nn.Module] = LiteConv3x3) -> None:
+        super().__init__(channels, feature_dim, ibn=True, conv3x3=conv3x3)
+
+    def _make_trunk(self, channels: Sequence[int], ibn: bool,
+                    conv3x3: Callable[[int], nn.Module]) -> None:
+        c1, c2, c3, c4 = channels
+
+        def stage(number: int, c_in: int, c_out: int) -> nn.Sequential:
+            first, second = self.INSTANCE_NORM[number - 2]
+            return nn.Sequential(
+                OSBlockAIN(c_in, c_out, instance_norm=first, conv3x3=conv3x3),
+                OSBlockAIN(c_out, c_out, instance_norm=second, conv3x3=conv3x3))
+
+        self.conv1 = ConvReLU(3, c1, kernel_size=7, stride=2, instance_norm=ibn)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.conv2 = stage(2, c1, c2)
+        self.pool2 = _transition(c2)
+        self.conv3 = stage(3, c2, c3)
+        self.pool3 = _transition(c3)
+        self.conv4 = stage(4, c3, c4)
+        self.conv5 = ConvReLU(c4, c4)
+
+    def stages(self) -> dict[str, nn.Module]:
+        """The trunk by the paper's stage names (Table 1), in the order of computation."""
+        return {
+            "conv1": self.conv1, "maxpool": self.maxpool,
+            "conv2": self.conv2, "transition2": self.pool2,
+            "conv3": self.conv3, "transition3": self.pool3,
+            "conv4": self.conv4, "conv5": self.conv5,
+        }
+
+
+def _initialise(module: nn.Module) -> None:
+    """Initialise as torchreid does; normalisation layers keep PyTorch's ones and zeros."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
+    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def gate_activations(model: OSNet, images: Tensor) -> dict[str, np.ndarray]:
+    """Which scales each block listens to: the gates of its four streams.
+
+    Args:
+        model: the network; it is used in its present mode (call ``model.eval()`` first).
+        images: (N, 3, H, W) normalised images.
+
+    Returns:
+        Block name (``conv2.0`` …, in order) -> float32 array (N, 4 streams, C) in (0, 1).
+    """
+    gates: dict[str, list[Tensor]] = {}
+    handles = []
+    for name, block in model.named_modules():
+        if isinstance(block, OSBlock):
+            # One gate serves the four streams: it is called once for each, shallowest first.
+            calls = gates[name] = []
+            handles.append(block.gate.register_forward_hook(
+                lambda _, __, output, calls=calls: calls.append(output.float().flatten(1))))
+    try:
+        model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: torch.stack(calls, dim=1).cpu().numpy() for name, calls in gates.items()}
+
+
+# --- variants ----------------------------------------------------------------------------------
+
+
+def osnet_x1_0(feature_dim: int = 512) -> OSNet:
+    """OSNet at full width."""
+    return OSNet(WIDTHS["x1_0"], feature_dim)
+
+
+def osnet_x0_75(feature_dim: int = 512) -> OSNet:
+    """OSNet at three quarters of the width."""
+    return OSNet(WIDTHS["x0_75"], feature_dim)
+
+
+def osnet_x0_5(feature_dim: int = 512) -> OSNet:
+    """OSNet at half the width."""
+    return OSNet(WIDTHS["x0_5"], feature_dim)
+
+
+def osnet_x0_25(feature_dim: int = 512) -> OSNet:
+    """OSNet at a quarter of the width: 0.2 M parameters."""
+    return OSNet(WIDTHS["x0_25"], feature_dim)
+
+
+def osnet_ibn_x1_0(feature_dim: int = 512) -> OSNet:
+    """OSNet with instance normalisation in its early layers (Pan et al., ECCV 2018)."""
+    return OSNet(WIDTHS["x1_0"], feature_dim, ibn=True)
+
+
+def osnet_ain_x1_0(feature_dim: int = 512) -> OSNetAIN:
+    """OSNet-AIN at full width."""
+    return OSNetAIN(WIDTHS["x1_0"], feature_dim)
+
+
+def osnet_ain_x0_75(feature_dim: int = 512) -> OSNetAIN:
+    """OSNet-AIN at three quarters of the width."""
+    return OSNetAIN(WIDTHS["x0_75"], feature_dim)
+
+
+def osnet_ain_x0_5(feature_dim: int = 512) -> OSNetAIN:
+    """OSNet-AIN at half the width."""
+    return OSNetAIN(WIDTHS["x0_5"], feature_dim)
+
+
+def osnet_ain_x0_25(feature_dim: int = 512) -> OSNetAIN:
+    """OSNet-AIN at a quarter of the width."""
+    return OSNetAIN(WIDTHS["x0_25"], feature_dim)
