@@ -138,13 +138,7 @@ def fit(
         ReidlabError: bad data, weights or settings; a loss that is no longer a number.
     """
     out = Path(out)
-    asked = dataclasses.asdict(config)
-    if (out / "config.json").is_file() and (found := read_json(out / "config.json")) != asked:
-        changed = {key for key in asked | found if asked.get(key) != found.get(key)}
-        raise StudyError(
-            f"{out} holds a run with other settings ({', '.join(sorted(changed))} differ). "
-            "Delete the folder, or train under another name."
-        )
+    _refuse_other_config(config, out)
     if is_complete(out):
         log.info("%s is complete: nothing to train", out.name)
         return load_run(out)
@@ -154,12 +148,27 @@ def fit(
     return load_run(out)
 
 
+def _refuse_other_config(config: TrainConfig, out: Path) -> None:
+    if not (out / "config.json").is_file():
+        return
+    asked = dataclasses.asdict(config)
+    # A field younger than the run has its default there: new fields start out neutral.
+    found = dataclasses.asdict(TrainConfig()) | read_json(out / "config.json")
+    changed = {key for key in asked | found if asked.get(key) != found.get(key)}
+    if changed:
+        raise StudyError(
+            f"{out} holds a run with other settings ({', '.join(sorted(changed))} differ). "
+            "Delete the folder, or train under another name."
+        )
+
+
 class _Training:
     """State of one training: network, classifiers, optimiser, schedule, history."""
 
     def __init__(self, config: TrainConfig, out: Path, root: Path | None):
         self.config, self.out, self.started = config, out, time.perf_counter()
         self.compute: Compute = pick(config.device, config.precision)
+        self.environment = environment(str(self.compute))  # of the code that runs, so not later
         self.dataset: Dataset = data.load(config.dataset, root)
         torch.manual_seed(config.seed)
         self.model = build(config.model)
@@ -230,7 +239,7 @@ class _Training:
         columns += ["rank1", "mAP", "train_seconds", "eval_seconds"]
         pd.DataFrame(self.history, columns=columns).to_csv(self.out / "history.csv", index=False)
         seconds = self.seconds_before + time.perf_counter() - self.started
-        provenance = environment(str(self.compute)) | {
+        provenance = self.environment | {
             "seed": self.config.seed,
             "wall_seconds": round(seconds, 1),
             "dataset_fingerprint": self.dataset.fingerprint,

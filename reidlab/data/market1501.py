@@ -12,6 +12,7 @@ import pandas as pd
 
 from reidlab.data.archive import unpack
 from reidlab.data.table import (
+    JUNK_PID,
     Dataset,
     check_counts,
     fingerprint,
@@ -68,7 +69,8 @@ def load_market_layout(name: str, root: Path, images_are_public: bool = False) -
     """
     folder = locate(name, root)
     tables = {split: _read_split(folder / sub) for split, sub in SPLIT_FOLDERS.items()}
-    tables["gallery"] = tables["gallery"].query("pid != @JUNK_PID").reset_index(drop=True)
+    gallery = tables["gallery"]
+    tables["gallery"] = gallery[gallery.pid != JUNK_PID].reset_index(drop=True)
     for split, frame in tables.items():
         if frame.empty:
             raise DataError(
@@ -89,7 +91,7 @@ def load_market_layout(name: str, root: Path, images_are_public: bool = False) -
 def read_junk(name: str, root: Path) -> pd.DataFrame:
     """The gallery's junk images (pid -1), which ranking leaves out; for looking at."""
     frame = _read_split(locate(name, root) / SPLIT_FOLDERS["gallery"])
-    return frame.query("pid == @JUNK_PID").reset_index(drop=True)
+    return frame[frame.pid == JUNK_PID].reset_index(drop=True)
 
 
 def locate(name: str, root: Path) -> Path:
