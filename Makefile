@@ -1,0 +1,77 @@
+# make alone lists the verbs. Every verb sets up what it needs first, once.
+
+PROFILE ?= embedded
+CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(abspath $(VENV)/bin)
+READY := $(VENV)/.ready
+# uv installs; the one on PATH serves, else a private one is fetched. It stands in a folder of its
+# own so that "sync", which removes whatever is not in the lock, does not remove it.
+UV = $$(command -v uv || echo $(VENV)/uv/bin/uv)
+
+# The environment's programs, and the data folder as an absolute path: notebooks run in notebooks/.
+export PATH := $(BIN):$(PATH)
+ifdef DATA
+export REIDLAB_DATA := $(shell cd "$(DATA)" 2>/dev/null && pwd || printf '%s' "$(DATA)")
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup study smoke test lab lint notebooks weights lock clean
+
+help: ## list the verbs
+	@echo "make VERB, where VERB is one of"
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12 | sed 's/^/  /'
+	@echo "Profiles: $$(ls config | sed -n 's/\.yaml$$//p' | tr '\n' ' ')"
+
+setup: $(READY) ## set up .venv from requirements.lock (every verb does it by itself)
+
+study: $(READY) ## regenerate every table and figure: PROFILE=embedded, DATA=folder of real data
+	@python -m reidlab.study check $(PROFILE)
+	@snakemake --cores $(CORES) --resources gpu=1 --rerun-incomplete --quiet host reason \
+		--config profile=$(PROFILE)
+
+smoke: $(READY) ## the whole study in about a minute, on a handful of generated people
+	@$(MAKE) --no-print-directory study PROFILE=smoke
+
+# Notebooks are tested on results of their own, or those of an earlier study could pass for theirs.
+test: $(READY) lint ## every test: style, doctests, unit tests, notebooks (nbval)
+	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
+	REIDLAB_RESULTS=$$results python -m pytest --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout=120 tests reidlab notebooks
+
+lint: $(READY) ## check style with ruff
+	@ruff check .
+	@ruff format --check .
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	jupyter lab notebooks
+
+notebooks: $(READY) ## re-execute the source notebooks in place, to renew their saved outputs
+	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
+	REIDLAB_RESULTS=$$results python -m reidlab.study refresh
+
+weights: $(READY) ## remake the shipped weight that was trained on generated people (hours)
+	@$(MAKE) --no-print-directory study PROFILE=pretrain
+
+lock: $(READY) ## renew requirements.lock from pyproject.toml
+	@$(UV) pip compile --quiet --universal --generate-hashes --all-extras --upgrade \
+		pyproject.toml -o requirements.lock
+
+clean: ## remove the environment, caches and marks; results stay
+	rm -rf $(VENV) .cache .snakemake .pytest_cache .ruff_cache results/*/.done results/smoke
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "reidlab needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+		echo "Name another one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
+	@command -v uv >/dev/null || test -x $(VENV)/uv/bin/uv || { \
+		$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip install --quiet uv; } || { \
+		echo "Could not fetch uv with $(PYTHON) -m venv and pip. On Debian and Ubuntu:"; \
+		echo "apt install python3-venv. Or install uv yourself; it is used when on PATH."; exit 1; }
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@

@@ -1,0 +1,230 @@
+"""Profiles: what a study trains and which notebooks it executes, read from ``config/*.yaml``."""
+
+import dataclasses
+import difflib
+import graphlib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reidlab import paths
+from reidlab.errors import ReidlabError, StudyError
+
+#: The notebook that is executed once per run, with the run's settings as parameters.
+TRAINING = "03-training"
+
+#: What one job may ask of a machine or a cluster's scheduler, and the defaults.
+RESOURCES = {"threads": 2, "mem_mb": 6000, "runtime": 30, "gpu": 0}
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """One analysis notebook of a profile.
+
+    Attributes:
+        needs: names of the runs that it reads.
+        parameters: values in place of its defaults; ``profile`` is always given.
+    """
+
+    needs: list[str] = field(default_factory=list)
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One checked profile.
+
+    Attributes:
+        name: the YAML file's name without ending.
+        description: one sentence for people.
+        datasets: names for :func:`reidlab.data.load`; prepared before anything is trained.
+        runs: by name, every field of ``TrainConfig``; sources come before what starts from them.
+        notebooks: by name, in reading order; :data:`TRAINING` is executed for each run instead.
+        cell_timeout: seconds that one notebook cell may take.
+        resources: of one job, see :data:`RESOURCES`.
+    """
+
+    name: str
+    description: str
+    datasets: list[str]
+    runs: dict[str, dict[str, Any]]
+    notebooks: dict[str, Notebook]
+    cell_timeout: int
+    resources: dict[str, int]
+
+    @property
+    def results(self) -> Path:
+        """Folder of everything that this profile makes."""
+        return paths.results(self.name)
+
+    def source(self, run: str) -> str | None:
+        """The run of this profile that ``run`` starts from, if there is one."""
+        return _source(self.runs[run])
+
+
+def profile_names(folder: Path = paths.CONFIG) -> list[str]:
+    """The profiles that exist."""
+    return sorted(file.stem for file in folder.glob("*.yaml"))
+
+
+def load_profile(name: str, folder: Path = paths.CONFIG) -> Profile:
+    """Read and check a profile.
+
+    Args:
+        name: of the YAML file, without ending.
+        folder: where the YAML files are.
+
+    Raises:
+        StudyError: no such profile; a key, field, dataset, run or notebook setting that does not
+            exist or has the wrong type; runs that start from each other in a circle. The message
+            names file and key.
+    """
+    if name not in (known := profile_names(folder)):
+        raise StudyError(f"There is no profile {name!r}.{_close(name, known)}")
+    reader = _Reader(folder / f"{name}.yaml")
+    top = reader.mapping("", reader.content, _KEYS)
+    datasets = reader.names("datasets", top.get("datasets", []), _dataset_names())
+    runs = reader.runs(top.get("defaults") or {}, top.get("runs") or {}, datasets)
+    return Profile(
+        name=name,
+        description=reader.typed("description", top.get("description", ""), str),
+        datasets=datasets,
+        runs=runs,
+        notebooks=reader.notebooks(top.get("notebooks") or {}, runs),
+        cell_timeout=reader.typed("cell_timeout", top.get("cell_timeout", 1800), int),
+        resources=reader.resources(top.get("resources") or {}),
+    )
+
+
+_KEYS = ["description", "datasets", "defaults", "runs", "notebooks", "cell_timeout", "resources"]
+
+
+class _Reader:
+    """Reads one YAML file; every complaint names the file and the key."""
+
+    def __init__(self, file: Path):
+        import yaml
+
+        self.file = file
+        try:
+            self.content = yaml.load(file.read_text(), _unique_keys_loader())
+        except yaml.YAMLError as error:
+            raise StudyError(f"config/{file.name} is not valid YAML: {error}") from error
+
+    def fail(self, key: str, what: str) -> typing.NoReturn:
+        raise StudyError(f"config/{self.file.name}, {key or 'top level'}: {what}")
+
+    def mapping(self, key: str, value: Any, known: list[str] | None = None) -> dict[str, Any]:
+        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+            self.fail(key, f"expected a mapping with names as keys, found {value!r}.")
+        for name in value if known is not None else ():
+            if name not in known:
+                self.fail(f"{key}.{name}".strip("."), f"unknown key.{_close(name, known)}")
+        return value
+
+    def names(self, key: str, value: Any, known: list[str]) -> list[str]:
+        if not isinstance(value, list):
+            self.fail(key, f"expected a list, found {value!r}.")
+        for name in value:
+            if name not in known:
+                self.fail(key, f"there is no {name!r}.{_close(str(name), known)}")
+        return value
+
+    def typed(self, key: str, value: Any, kind: type) -> Any:
+        if kind is float and type(value) is int:
+            return float(value)
+        if type(value) is not kind:
+            hint = ""
+            if kind is float and isinstance(value, str):
+                hint = " YAML reads 3e-4 as text: write 0.0003 or 3.0e-4."
+            self.fail(key, f"expected {kind.__name__}, found {value!r}.{hint}")
+        return value
+
+    def runs(self, defaults: Any, runs: Any, datasets: list[str]) -> dict[str, dict[str, Any]]:
+        from reidlab.train import TrainConfig
+
+        kinds = typing.get_type_hints(TrainConfig)
+        shared = self._fields("defaults", defaults, kinds)
+        merged = {}
+        for name, own in self.mapping("runs", runs).items():
+            key = f"runs.{name}"
+            settings = shared | self._fields(key, own or {}, kinds)
+            try:
+                merged[name] = dataclasses.asdict(TrainConfig(**settings))
+            except ReidlabError as error:
+                self.fail(key, str(error))
+            self.names(f"{key}.dataset", [merged[name]["dataset"]], datasets)
+        return self._ordered(merged)
+
+    def _fields(self, key: str, value: Any, kinds: dict[str, type]) -> dict[str, Any]:
+        given = self.mapping(key, value, list(kinds))
+        return {name: self.typed(f"{key}.{name}", given[name], kinds[name]) for name in given}
+
+    def _ordered(self, runs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Sources first; otherwise as written."""
+        graph = {}
+        for name, config in runs.items():
+            source = _source(config)
+            graph[name] = [source] if source else []
+            self.names(f"runs.{name}.init", graph[name], list(runs))
+        try:
+            order = graphlib.TopologicalSorter(graph).static_order()
+            return {name: runs[name] for name in order}
+        except graphlib.CycleError as error:
+            circle = " <- ".join(error.args[1])
+            self.fail("runs", f"these start from each other in a circle: {circle}.")
+
+    def notebooks(self, value: Any, runs: dict[str, Any]) -> dict[str, Notebook]:
+        notebooks = {}
+        for name, own in self.mapping("notebooks", value).items():
+            key = f"notebooks.{name}"
+            if name == TRAINING:
+                self.fail(key, "this notebook is executed once for every run; list runs instead.")
+            given = self.mapping(key, own or {}, ["needs", "parameters"])
+            needs = given.get("needs", [])
+            notebooks[name] = Notebook(
+                needs=list(runs) if needs == "all" else self.names(f"{key}.needs", needs, [*runs]),
+                parameters=self.mapping(f"{key}.parameters", given.get("parameters") or {}),
+            )
+        return notebooks
+
+    def resources(self, value: Any) -> dict[str, int]:
+        given = self.mapping("resources", value, list(RESOURCES))
+        return RESOURCES | {
+            name: self.typed(f"resources.{name}", given[name], int) for name in given
+        }
+
+
+def _source(config: dict[str, Any]) -> str | None:
+    is_run = config["init"].startswith("run:")
+    return config["init"].removeprefix("run:") if is_run else None
+
+
+def _dataset_names() -> list[str]:
+    from reidlab import data
+
+    return data.names()
+
+
+def _close(name: str, known: list[str]) -> str:
+    """Hint for a name that does not exist."""
+    close = difflib.get_close_matches(name, known, n=3)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return f"{hint} Known: {', '.join(known) or 'none'}."
+
+
+def _unique_keys_loader() -> type:
+    """PyYAML's safe loader, which alone would let the last of two equal keys win in silence."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    mark = f"line {node.start_mark.line + 1}"
+                    raise yaml.YAMLError(f"{key!r} stands twice in the mapping of {mark}")
+            return super().construct_mapping(node, deep)
+
+    return Loader

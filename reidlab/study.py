@@ -1,0 +1,259 @@
+"""Running the study: the runs of a profile, its notebooks, and the commands that make the graph.
+
+A notebook asks for finished runs with :func:`ensure_runs` and leaves tables and figures with
+:class:`Results`. The Snakefile calls ``python -m reidlab.study``, one command for each rule.
+"""
+
+import argparse
+import json
+import logging
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reidlab import paths
+from reidlab.errors import ReidlabError, StudyError
+from reidlab.notebooks import parameters_of, run_notebook
+from reidlab.profiles import TRAINING, Notebook, Profile, load_profile, profile_names
+from reidlab.results import Results, write_report
+
+if TYPE_CHECKING:  # torch takes seconds to import, and half of the commands do without it
+    from reidlab.runs import Run
+
+log = logging.getLogger(__name__)
+
+__all__ = [
+    "TRAINING",
+    "Notebook",
+    "Profile",
+    "Results",
+    "check",
+    "ensure_runs",
+    "load_profile",
+    "parameters_of",
+    "profile_names",
+    "require_data",
+    "run_configs",
+    "run_folder",
+    "run_notebook",
+]
+
+
+def run_folder(profile: str, name: str) -> Path:
+    """Folder of a run: ``results/<profile>/runs/<name>``."""
+    return paths.results(profile) / "runs" / name
+
+
+def run_configs(profile: str) -> dict[str, dict[str, Any]]:
+    """Every run of a profile with all fields of its ``TrainConfig``, sources first.
+
+    Raises:
+        StudyError: see :func:`reidlab.profiles.load_profile`.
+    """
+    return load_profile(profile).runs
+
+
+def ensure_runs(
+    profile: str, names: list[str] | None = None, weights: bool = False
+) -> "list[Run]":
+    """Finished runs of a profile; those that are missing are trained here and now.
+
+    Under ``make study`` nothing is missing: there the graph has trained them before.
+
+    Args:
+        profile: its name.
+        names: which runs, in this order; default all.
+        weights: whether the networks themselves are needed. They are not in git, so a fresh
+            clone has the scores of the committed runs but has to train for the weights.
+
+    Raises:
+        StudyError: an unknown profile or run, or a run folder that was made with other settings
+            than the profile asks for now.
+        DataError: data that the runs need are missing.
+    """
+    checked = load_profile(profile)
+    wanted = list(checked.runs) if names is None else names
+    for name in wanted:
+        if name not in checked.runs:
+            raise StudyError(
+                f"Profile {profile} has no run {name!r}. It has: {', '.join(checked.runs)}."
+            )
+    return [_ensure(checked, name, weights) for name in wanted]
+
+
+def _ensure(profile: Profile, name: str, weights: bool) -> "Run":
+    from reidlab.runs import is_complete
+    from reidlab.train import TrainConfig, fit
+
+    folder = run_folder(profile.name, name)
+    if weights and is_complete(folder) and not (folder / "model.safetensors").is_file():
+        log.info("%s: its weights are not here, training them again", name)
+        (folder / "metrics.json").unlink()
+    if not is_complete(folder) and (source := profile.source(name)):
+        _ensure(profile, source, weights=True)
+    return fit(TrainConfig(**profile.runs[name]), folder)
+
+
+def check(profile: str) -> Profile:
+    """Load a profile and hold it against the notebooks and the data, before anything starts.
+
+    Raises:
+        StudyError: a notebook that does not exist, is refused, or lacks a parameter that the
+            profile sets; see also :func:`reidlab.profiles.load_profile`.
+        DataError: data that the profile needs are missing.
+    """
+    checked = load_profile(profile)
+    steps = {name: set(step.parameters) for name, step in checked.notebooks.items()}
+    for config in checked.runs.values():
+        steps[TRAINING] = {"run", *config}
+    for name, given in steps.items():
+        known = parameters_of(_source_notebook(name))
+        if missing := sorted({"profile", *given} - set(known)):
+            raise StudyError(
+                f"{name}.ipynb has no parameter {', '.join(missing)}, which profile {profile} "
+                f"sets. It has: {', '.join(known)}."
+            )
+    require_data(checked)
+    return checked
+
+
+def require_data(profile: Profile) -> None:
+    """See that the real data and weight files of a profile are there.
+
+    Raises:
+        StudyError: ``REIDLAB_DATA`` is not set, or a weight file is missing below it.
+        DataError: a dataset is missing below it.
+    """
+    from reidlab import data
+    from reidlab.data import market1501
+
+    real = [name for name in profile.datasets if name in data.REAL]
+    inits = [config["init"].partition(":")[2] for config in profile.runs.values()]
+    files = sorted({init for init in inits if "$DATA" in init})
+    if not real and not files:
+        return
+    needs = ", ".join(real + files)
+    root = paths.data_root()
+    remedy = f"make study PROFILE={profile.name} DATA=/folder/with/Market-1501-v15.09.15.zip"
+    if root is None:
+        raise StudyError(f"Profile {profile.name} needs {needs}. Say where they are: {remedy}")
+    if not root.is_dir():
+        raise StudyError(
+            f"Profile {profile.name} needs {needs}; looked in {root}, which is no folder. "
+            f"Say where they are: {remedy}"
+        )
+    for name in real:
+        market1501.locate(name, root)
+    for file in files:
+        if not (path := Path(file.replace("$DATA", str(root)))).is_file():
+            raise StudyError(
+                f"Profile {profile.name} starts from the checkpoint {path}, which is missing. "
+                f"Put it there, take its run out of config/{profile.name}.yaml, or name another "
+                f"folder: {remedy}"
+            )
+
+
+def _source_notebook(name: str) -> Path:
+    return paths.NOTEBOOKS / f"{name}.ipynb"
+
+
+def _executed(profile: Profile, *name: str) -> Path:
+    return profile.results.joinpath("notebooks", *name[:-1], f"{name[-1]}.ipynb")
+
+
+# Commands: one for each rule of the Snakefile, each usable by hand.
+
+
+def prepare_data(profile: Profile, name: str) -> None:
+    """Load a dataset once, which unpacks or generates it and checks its counts."""
+    from reidlab import data
+
+    dataset = data.load(name)
+    counts = ", ".join(f"{split} {len(frame):,}" for split, frame in dataset.splits().items())
+    log.info("%s: %s images", name, counts)
+
+
+def train_run(profile: Profile, name: str) -> None:
+    """Execute the training notebook for one run; the run folder and the notebook are the result.
+
+    An interrupted run with the same settings goes on. Leftovers of other settings make room:
+    here the profile is the authority, and results are regenerated, never edited.
+    """
+    from reidlab.runs import load_run
+
+    config, folder = profile.runs[name], run_folder(profile.name, name)
+    settings = folder / "config.json"
+    if settings.is_file() and json.loads(settings.read_text()) != config:
+        log.info("%s: the profile's settings have changed, starting afresh", name)
+        shutil.rmtree(folder)
+    parameters = {"profile": profile.name, "run": name, **config}
+    output = _executed(profile, TRAINING, name)
+    run_notebook(_source_notebook(TRAINING), output, parameters, profile.cell_timeout)
+    load_run(folder)  # raises where the notebook left no finished run
+
+
+def execute(profile: Profile, name: str) -> None:
+    """Execute one analysis notebook."""
+    if name not in profile.notebooks:
+        raise StudyError(
+            f"Profile {profile.name} has no notebook {name!r}. "
+            f"It has: {', '.join(profile.notebooks) or 'none'}."
+        )
+    parameters = {"profile": profile.name, **profile.notebooks[name].parameters}
+    output = _executed(profile, name)
+    run_notebook(_source_notebook(name), output, parameters, profile.cell_timeout)
+
+
+def report(profile: Profile) -> None:
+    """Write the page that shows every score, figure and table."""
+    from reidlab.runs import load_run, runs_table
+
+    runs = [load_run(run_folder(profile.name, name)) for name in profile.runs]
+    page = write_report(profile.name, profile.description, runs_table(runs))
+    log.info("results: %s", page)
+
+
+def refresh_notebooks() -> None:
+    """Re-execute the source notebooks in place, with their defaults, to renew saved outputs."""
+    for source in sorted(paths.NOTEBOOKS.glob("[0-9][0-9]-*.ipynb")):
+        log.info("%s", source.name)
+        run_notebook(source, source, timeout=600)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line of the study; returns the exit status."""
+    commands = {"data": prepare_data, "run": train_run, "notebook": execute}
+    parser = argparse.ArgumentParser(prog="python -m reidlab.study", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("profiles", help="list the profiles")
+    verbs.add_parser("refresh", help="re-execute the source notebooks in place")
+    for verb, text in (("check", "check a profile, its notebooks and data"), ("report", "page")):
+        verbs.add_parser(verb, help=text).add_argument("profile")
+    for verb, command in commands.items():
+        sub = verbs.add_parser(verb, help=(command.__doc__ or "").splitlines()[0])
+        sub.add_argument("profile")
+        sub.add_argument("name")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("reidlab").setLevel(logging.INFO)
+    try:
+        if given.verb == "profiles":
+            for name in profile_names():
+                sys.stdout.write(f"{name:12} {load_profile(name).description}\n")
+        elif given.verb == "refresh":
+            refresh_notebooks()
+        elif given.verb == "check":
+            check(given.profile)
+        elif given.verb == "report":
+            report(load_profile(given.profile))
+        else:
+            commands[given.verb](load_profile(given.profile), given.name)
+    except ReidlabError as error:
+        sys.stderr.write(f"\nError: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
