@@ -1,0 +1,312 @@
+"""Training: resuming, reproducibility, run folders, and what each bad setting says."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from reidlab.models.weights import save_weights
+from torch.nn import functional as F
+
+from reidlab import data, runs, train
+from reidlab.data.batches import flip_and_crop, hold_out, normalise, shuffled, take
+from reidlab.data.images import decode
+from reidlab.errors import DataError, ReidlabError, StudyError
+from reidlab.features import embed, extract
+from reidlab.losses import LabelSmoothedCrossEntropy
+from reidlab.metrics import evaluate
+from reidlab.models import build
+from reidlab.train import PRESETS, TrainConfig, fit
+
+TINY = TrainConfig(
+    dataset="market-layout",
+    height=32,
+    width=16,
+    batch_size=4,
+    epochs=2,
+    pad=2,
+    val_fraction=0.2,
+    device="cpu",
+    precision="float32",
+)
+
+
+@pytest.fixture
+def root(market_layout, own_cache):
+    return market_layout()
+
+
+def weights_of(run):
+    return runs.load_model(run).state_dict()
+
+
+def test_report_recipe_is_the_seed_documents():
+    report = dataclasses.asdict(PRESETS["report"])
+    expected = {
+        "height": 256,
+        "width": 128,
+        "flip": 0.5,
+        "pad": 10,
+        "batch_size": 16,
+        "label_smoothing": 0.1,
+        "lr": 3e-4,
+        "weight_decay": 5e-4,
+        "schedule": "plateau",
+        "epochs": 10,
+        "eval_every": 1,
+        "erase": 0.0,
+    }
+    assert {key: report[key] for key in expected} == expected
+
+
+def test_smoothed_cross_entropy_equals_its_formula_value_and_gradient():
+    torch.manual_seed(0)
+    logits = torch.randn(5, 7, requires_grad=True)
+    labels = torch.tensor([0, 3, 6, 3, 1])
+    LabelSmoothedCrossEntropy(0.1)(logits, labels).backward()
+    naive_logits = logits.detach().clone().requires_grad_()
+    total = 0.0
+    for row, label in zip(naive_logits, labels):
+        for c in range(7):
+            q = 0.9 * (c == label) + 0.1 / 7
+            total = total - q * torch.log(row[c].exp() / row.exp().sum())
+    (total / 5).backward()
+    torch.testing.assert_close(LabelSmoothedCrossEntropy(0.1)(logits, labels), total / 5)
+    torch.testing.assert_close(logits.grad, naive_logits.grad)
+
+
+def test_one_epoch_equals_a_plain_loop(root, tmp_path):
+    """The loop of fit(), written out step by step with PyTorch's own parts."""
+    config = dataclasses.replace(TINY, epochs=1)
+    run = fit(config, tmp_path / "run", root)
+
+    dataset = data.load("market-layout", root)
+    images = decode(dataset.train, 32, 16)
+    labels = torch.from_numpy(dataset.train_labels())
+    torch.manual_seed(0)
+    model = build("osnet_x0_25").to(memory_format=torch.channels_last)
+    head = torch.nn.Linear(512, 4)
+    torch.nn.init.normal_(head.weight, std=0.01)
+    torch.nn.init.zeros_(head.bias)
+    optimizer = torch.optim.AdamW(
+        [*model.parameters(), *head.parameters()], lr=3e-4, weight_decay=5e-4
+    )
+    learn, held = hold_out(labels.numpy(), 0.2, 0)
+    rng = np.random.default_rng([0, 1])
+    model.train()
+    losses = []
+    for index in shuffled(learn, 4, rng):
+        batch = normalise(flip_and_crop(take(images, index), 0.5, 2, rng))
+        rng.random(4)  # random erasing, switched off, draws who is spared
+        loss = F.cross_entropy(head(model(batch).embedding), labels[index], label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    model.eval()
+    with torch.no_grad():
+        scores = head(model(normalise(take(images, torch.from_numpy(held)))).embedding)
+        val = F.cross_entropy(scores, labels[held], label_smoothing=0.1).item()
+    assert run.history.train_loss[0] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert run.history.val_loss[0] == pytest.approx(val, rel=1e-5)
+    for name, value in weights_of(run).items():
+        torch.testing.assert_close(value, model.state_dict()[name], msg=name)
+
+
+def test_same_seed_is_bit_equal_and_another_is_not(root, tmp_path):
+    first, second = (fit(TINY, tmp_path / name, root) for name in "ab")
+    other = fit(dataclasses.replace(TINY, seed=1), tmp_path / "c", root)
+    assert all(torch.equal(x, weights_of(second)[k]) for k, x in weights_of(first).items())
+    assert first.metrics == second.metrics
+    pd.testing.assert_frame_equal(first.per_query, second.per_query)
+    assert not torch.equal(weights_of(first)["fc.0.weight"], weights_of(other)["fc.0.weight"])
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "onecycle", "cosine"])
+def test_interrupted_run_resumes_to_the_same_numbers(root, tmp_path, schedule):
+    config = dataclasses.replace(TINY, epochs=4, schedule=schedule, erase=0.5)
+    whole = fit(config, tmp_path / "whole", root)
+
+    def interrupt(history):
+        if len(history) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, tmp_path / "resumed", root, on_epoch=interrupt)
+    assert not runs.is_complete(tmp_path / "resumed")
+    seen = []
+    resumed = fit(config, tmp_path / "resumed", root, on_epoch=lambda h: seen.append(len(h)))
+    assert seen == [3, 4], "two epochs were left to do"
+    assert resumed.metrics == whole.metrics
+    timeless = ["train_seconds", "eval_seconds"]
+    pd.testing.assert_frame_equal(
+        resumed.history.drop(columns=timeless), whole.history.drop(columns=timeless)
+    )
+    assert all(torch.equal(x, weights_of(resumed)[k]) for k, x in weights_of(whole).items())
+
+
+def test_run_folder_tells_everything(root, tmp_path):
+    run = fit(TINY, tmp_path / "run", root)
+    assert run.config == dataclasses.asdict(TINY)
+    assert list(run.history.epoch) == [1, 2]
+    assert run.history[["train_loss", "val_loss", "rank1", "mAP"]].notna().all().all()
+    assert len(run.per_query) == 3
+    assert run.metrics["mAP"] == pytest.approx(100 * run.per_query.ap.mean())
+    assert len(run.metrics["cmc"]) == 50
+    assert run.provenance["dataset_fingerprint"] == data.load("market-layout", root).fingerprint
+    assert run.provenance["seed"] == 0 and run.provenance["wall_seconds"] > 0
+    assert run.provenance["libraries"]["torch"].startswith(torch.__version__.partition("+")[0])
+    left = {path.name for path in run.path.iterdir()}
+    assert left == {
+        "config.json",
+        "history.csv",
+        "metrics.json",
+        "per_query.parquet",
+        "provenance.json",
+        "model.safetensors",
+    }
+    table = runs.runs_table([run])
+    assert table.loc[0, "run"] == "run" and table.loc[0, "mAP"] == run.metrics["mAP"]
+
+
+def test_saved_network_gives_the_saved_numbers(root, tmp_path):
+    run = fit(TINY, tmp_path / "run", root)
+    dataset = data.load("market-layout", root)
+    model = runs.load_model(run)
+    sets = [
+        embed(model, frame, 32, 16, "cpu", "float32") for frame in (dataset.query, dataset.gallery)
+    ]
+    assert evaluate(*sets).mAP * 100 == pytest.approx(run.metrics["mAP"], abs=1e-4)
+
+
+def test_complete_run_is_read_not_trained(root, tmp_path, monkeypatch):
+    first = fit(TINY, tmp_path / "run", root)
+    monkeypatch.setattr(train, "_Training", None)
+    assert fit(TINY, tmp_path / "run", root).metrics == first.metrics
+
+
+def test_zero_epochs_evaluate_the_initial_weights(root, tmp_path):
+    source = fit(TINY, tmp_path / "source", root)
+    config = dataclasses.replace(TINY, epochs=0, init="run:source")
+    run = fit(config, tmp_path / "direct", root)
+    assert run.metrics == source.metrics
+    assert run.history.empty
+    assert run.provenance["init_sha256"] == runs.file_sha256(source.path / "model.safetensors")
+
+
+def test_init_from_a_file_below_the_data_root(root, tmp_path):
+    torch.manual_seed(5)
+    save_weights(build("osnet_x0_25"), root / "w.safetensors", {})
+    config = dataclasses.replace(TINY, epochs=0, init="reid:$DATA/w.safetensors")
+    by_name = fit(config, tmp_path / "by-name", root)
+    config = dataclasses.replace(config, init=f"reid:{root / 'w.safetensors'}")
+    assert fit(config, tmp_path / "by-path", root).metrics == by_name.metrics
+
+
+def test_features_do_not_depend_on_the_batch_size(root):
+    torch.manual_seed(0)
+    model = build("osnet_x0_25")
+    images = decode(data.load("market-layout", root).train, 32, 16)
+    whole = extract(model, images, 100, "cpu", "float32")
+    parts = extract(model, images, 5, "cpu", "float32")
+    assert whole.shape == (24, 512)
+    torch.testing.assert_close(whole, parts, atol=1e-5, rtol=1e-4)
+
+
+def test_folder_of_another_configuration_is_refused(root, tmp_path):
+    fit(TINY, tmp_path / "run", root)
+    with pytest.raises(StudyError, match=r"run holds a run with other settings \(lr, seed differ"):
+        fit(dataclasses.replace(TINY, lr=1e-3, seed=9), tmp_path / "run", root)
+
+
+def test_nan_loss_stops_and_keeps_the_last_good_epoch(root, tmp_path, monkeypatch):
+    config = dataclasses.replace(TINY, epochs=3)
+    genuine = train.normalise
+    calls = []
+
+    def poisoned(images):
+        calls.append(1)
+        # 20 images in steps of 4 and one validation batch an epoch, then the ranking's own
+        return genuine(images) * (float("nan") if len(calls) == 8 else 1.0)
+
+    monkeypatch.setattr(train, "normalise", poisoned)
+    with pytest.raises(ReidlabError, match=r"loss is nan in epoch 2, step 3, at learning rate"):
+        fit(config, tmp_path / "run", root)
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert len(state["history"]) == 1
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_bad_data_leave_no_run_folder(tmp_path, own_cache):
+    with pytest.raises(DataError):
+        fit(TINY, tmp_path / "run", tmp_path / "nowhere")
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_init_leaves_no_run_folder(root, tmp_path):
+    for init, message in [
+        ("reid:nowhere.pth", "nowhere.pth"),
+        ("run:absent", "absent holds no finished run"),
+        ("magic", "magic"),
+    ]:
+        with pytest.raises(ReidlabError, match=message):
+            fit(dataclasses.replace(TINY, init=init), tmp_path / "run", root)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("model", "osnet_x9", "known are osnet_x1_0"),
+        ("schedule", "magic", "known are plateau"),
+        ("epochs", -1, "epochs=-1"),
+        ("batch_size", 1, "batch_size=1"),
+        ("val_fraction", 0.0, "val_fraction=0.0"),
+    ],
+)
+def test_bad_settings(field, value, message):
+    with pytest.raises(ReidlabError, match=message):
+        dataclasses.replace(TINY, **{field: value})
+
+
+def test_device_words(root, tmp_path):
+    with pytest.raises(ReidlabError, match="device is one of auto, cpu, cuda, mps"):
+        fit(dataclasses.replace(TINY, device="gpu"), tmp_path / "run", root)
+    if not torch.cuda.is_available():
+        with pytest.raises(ReidlabError, match='no cuda device; use device="auto"'):
+            fit(dataclasses.replace(TINY, device="cuda"), tmp_path / "run", root)
+
+
+def test_unfinished_folder_is_named(tmp_path):
+    with pytest.raises(StudyError, match="holds no finished run"):
+        runs.load_run(tmp_path)
+
+
+def test_metrics_are_plain_json(root, tmp_path):
+    run = fit(dataclasses.replace(TINY, epochs=1), tmp_path / "run", root)
+    metrics = json.loads((run.path / "metrics.json").read_text())
+    assert set(metrics) == {
+        *("rank1", "rank5", "rank10", "mAP", "mAP_trapezoid", "mINP", "num_valid", "cmc")
+    }
+
+
+@pytest.mark.parametrize(
+    ("weights", "distance", "rank1", "mAP", "mINP"),
+    [
+        ("osnet_x0_25_market1501", "euclidean", 91.18, 74.94, 37.00),
+        ("osnet_x0_25_market1501", "cosine", 91.48, 77.39, 43.73),
+        ("osnet_x0_25_msmt17", "cosine", 49.97, 24.64, 4.19),
+    ],
+)
+def test_published_checkpoints_give_the_known_results(
+    real_data, tmp_path, weights, distance, rank1, mAP, mINP
+):
+    """Known with torchreid's network; bfloat16 moves them by less than 0.1."""
+    config = TrainConfig(epochs=0, init=f"reid:$DATA/weights/{weights}.pth", distance=distance)
+    metrics = fit(config, tmp_path / "run", real_data).metrics
+    assert metrics["num_valid"] == 3368
+    assert metrics["rank1"] == pytest.approx(rank1, abs=0.1)
+    assert metrics["mAP"] == pytest.approx(mAP, abs=0.1)
+    assert metrics["mINP"] == pytest.approx(mINP, abs=0.1)
