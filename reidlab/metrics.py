@@ -1,4 +1,4 @@
-"""Distances, and the ranking metrics of person re-identification: CMC, mAP, mINP.
+"""The ranking metrics of person re-identification, CMC, mAP and mINP, and ranked lists.
 
 Every query ranks the whole gallery by distance. Under the protocol of Market-1501 (Zheng et
 al., "Scalable Person Re-identification: A Benchmark", ICCV 2015) the gallery images of the
@@ -12,7 +12,7 @@ Distances exist for one block of queries at a time: memory does not grow with
 queries × gallery.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from reidlab.distances import known_distance
 from reidlab.errors import ReidlabError
 
 # Distances held at a time, in elements: 32 MiB of float32, about the size of a last-level cache.
@@ -86,70 +86,6 @@ class Ranking:
             "mINP": 100 * self.mINP,
             "num_valid": self.num_valid,
         }
-
-
-# --- Distances -----------------------------------------------------------------------------
-# A distance is prepared once for a gallery and then called for each block of queries. What
-# depends on the gallery alone is kept as one number per image, never as a second copy of the
-# features: at 500,000 images a copy would be a gigabyte.
-
-BlockDistance = Callable[[Tensor], Tensor]  # (B, D) -> (B, G)
-
-
-def _per_row(function: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
-    """Apply `function` to slices of rows, so that its temporaries stay small: (N, D) -> (N,)."""
-    return torch.cat([function(part) for part in features.split(8192)])
-
-
-def _euclidean_squared(gf: Tensor) -> BlockDistance:
-    # |q - g|² = |q|² + |g|² - 2 q·g. Same order as the distance itself, without the square
-    # root, which would also merge neighbouring floats into ties.
-    squares = _per_row(lambda part: part.square().sum(1), gf)
-    return lambda qf: torch.addmm(squares, qf, gf.T, alpha=-2).add_(
-        qf.square().sum(1, keepdim=True)
-    )
-
-
-def _cosine(gf: Tensor) -> BlockDistance:
-    # 1 - q·g / (|q| |g|)
-    scale = _per_row(lambda part: part.norm(dim=1), gf).clamp_(min=1e-12).reciprocal_().neg_()
-    return lambda qf: (F.normalize(qf, dim=1) @ gf.T).mul_(scale).add_(1)
-
-
-def _correlation(gf: Tensor) -> BlockDistance:
-    # The cosine distance of rows from which their mean is subtracted. A centred q is orthogonal
-    # to constants, so its product with g is the product with the centred g.
-    norms = _per_row(lambda part: (part - part.mean(1, keepdim=True)).norm(dim=1), gf)
-    scale = norms.clamp_(min=1e-12).reciprocal_().neg_()
-    return lambda qf: (
-        (F.normalize(qf - qf.mean(1, keepdim=True), dim=1) @ gf.T).mul_(scale).add_(1)
-    )
-
-
-def _cityblock(gf: Tensor) -> BlockDistance:
-    return lambda qf: torch.cdist(qf, gf, p=1)
-
-
-def _minkowski(gf: Tensor) -> BlockDistance:
-    return lambda qf: torch.cdist(qf, gf, p=3)
-
-
-def _square_root(values: Tensor) -> Tensor:
-    return values.clamp(min=0).sqrt()  # rounding can leave a square just below zero
-
-
-def _as_is(values: Tensor) -> Tensor:
-    return values
-
-
-# name -> (what the gallery is ordered by, its conversion to the distance itself)
-DISTANCES: dict[str, tuple[Callable[[Tensor], BlockDistance], Callable[[Tensor], Tensor]]] = {
-    "euclidean": (_euclidean_squared, _square_root),
-    "cosine": (_cosine, _as_is),
-    "correlation": (_correlation, _as_is),
-    "cityblock": (_cityblock, _as_is),
-    "minkowski": (_minkowski, _as_is),  # of order 3; orders 1 and 2 have names of their own
-}
 
 
 # --- Scores of one query -------------------------------------------------------------------
@@ -258,26 +194,24 @@ def evaluate(
     if max_rank < 1:
         raise ReidlabError(f"max_rank is {max_rank}; the CMC curve needs at least rank 1")
     index = _Gallery(query, gallery, same_camera_rule)
-    columns = {
-        name: np.full(index.num_queries, np.nan)
-        for name in ("first_match", "ap", "ap_trapezoid", "inp")
-    }
+    names = ("first_match", "ap", "ap_trapezoid", "inp")
+    scores = np.full((index.num_queries, len(names)), np.nan)
     num_matches = np.zeros(index.num_queries, dtype=np.int64)
     for i, distances, matches in index.rows(distance):
         num_matches[i] = len(matches)
         if len(matches):
             ranks = _ranks(distances, matches)
-            columns["first_match"][i] = ranks[0]
-            columns["ap"][i] = average_precision(ranks)
-            columns["ap_trapezoid"][i] = average_precision_trapezoid(ranks)
-            columns["inp"][i] = inverse_negative_penalty(ranks)
+            scores[i] = (
+                ranks[0],
+                average_precision(ranks),
+                average_precision_trapezoid(ranks),
+                inverse_negative_penalty(ranks),
+            )
 
     valid = num_matches > 0
     num_valid = int(valid.sum())
     if num_valid == 0:
         raise ReidlabError(index.explain_no_match())
-    first = columns["first_match"][valid].astype(np.int64)
-    hits = np.bincount(np.minimum(first, max_rank + 1) - 1, minlength=max_rank + 1)
     per_query = pd.DataFrame(
         {
             "query": np.arange(index.num_queries),
@@ -285,14 +219,15 @@ def evaluate(
             "camid": index.q_camids,
             "valid": valid,
             "num_matches": num_matches,
-            **columns,
+            **dict(zip(names, scores.T)),
         }
     ).astype({"first_match": "Int64"})
+    first, *means = scores[valid].T
     return Ranking(
-        cmc=np.cumsum(hits[:max_rank]) / num_valid,
-        mAP=float(columns["ap"][valid].mean()),
-        mAP_trapezoid=float(columns["ap_trapezoid"][valid].mean()),
-        mINP=float(columns["inp"][valid].mean()),
+        cmc=np.array([np.mean(first <= k) for k in range(1, max_rank + 1)]),
+        mAP=float(means[0].mean()),
+        mAP_trapezoid=float(means[1].mean()),
+        mINP=float(means[2].mean()),
         num_valid=num_valid,
         per_query=per_query,
     )
@@ -337,7 +272,7 @@ def retrieve(
         first = _smallest(distances, k)
         indices[i, : len(first)] = first
         values[i, : len(first)] = distances[first]
-    _, to_distance = DISTANCES[distance]
+    _, to_distance = known_distance(distance)
     return indices, to_distance(torch.from_numpy(values)).numpy()
 
 
@@ -397,13 +332,11 @@ class _Gallery:
 
     def rows(self, distance: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """For each query: its number, distances (G,) with removed images at ∞, true matches."""
-        if distance not in DISTANCES:
-            raise ReidlabError(f"distance is {distance!r}; known are {', '.join(DISTANCES)}")
-        prepare, _ = DISTANCES[distance]
+        prepare, _ = known_distance(distance)
         block_distance = prepare(self.gf)
         size = max(1, BLOCK // len(self.gf))
         for first in range(0, self.num_queries, size):
-            qf = self.qf[first : first + size].to(self.gf.device)
+            qf = self.qf[first : first + size].to(self.gf)  # its device and type
             for i, row in enumerate(block_distance(qf).cpu().numpy(), start=first):
                 matches, removed = self.split(i)
                 row[removed] = np.inf
@@ -411,17 +344,18 @@ class _Gallery:
 
     def explain_no_match(self) -> str:
         """Why not a single query has a true match, and what to do about it."""
-        groups = [self.split(i) for i in range(self.num_queries)]
-        removed = sum(len(same_camera) for _, same_camera in groups)
-        only_same_camera = sum(len(same_camera) > 0 for _, same_camera in groups)
+        same_camera = [len(self.split(i)[1]) for i in range(self.num_queries)]
+        only_there = int(np.count_nonzero(same_camera))
+        remedy = "check how pids and camids are read from the file names"
+        if only_there:
+            remedy = f"if the data has no cameras, pass same_camera_rule=False; else {remedy}"
         return (
             f"none of the {self.num_queries} queries has a true match in the gallery of "
-            f"{len(self.g_pids)} images: the pid of {self.num_queries - only_same_camera} queries "
-            f"is absent from the gallery, and that of {only_same_camera} queries is there in the "
-            f"query's own camera only (the same-camera rule removed {removed} images); "
-            f"query camids: {_listed(self.q_camids)}; gallery camids: {_listed(self.g_camids)}. "
-            "If the data has no cameras, evaluate with same_camera_rule=False; otherwise check "
-            "how pids and camids are read from the file names"
+            f"{len(self.g_pids)} images: the pids of {self.num_queries - only_there} queries are "
+            f"absent from it, those of {only_there} are there in the query's own camera only "
+            f"(the same-camera rule removed {sum(same_camera)} images). Query camids: "
+            f"{_listed(self.q_camids)}; gallery camids: {_listed(self.g_camids)}. "
+            f"Remedy: {remedy}"
         )
 
 
