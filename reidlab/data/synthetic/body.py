@@ -1,0 +1,281 @@
+"""A person in a pose, as parts to draw: an articulated skeleton with clothes on it.
+
+Lengths are in units of the stature of an average adult: x to the person's left, y up from the
+ground, z forward.
+"""
+
+from dataclasses import dataclass
+from math import cos, pi, sin
+
+from reidlab.data.synthetic import paint
+from reidlab.data.synthetic.draw import Paint, Part
+from reidlab.data.synthetic.person import Person
+
+_FORWARD = (0.0, 0.0, 1.0)
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Pose:
+    """One moment of a walk.
+
+    Attributes:
+        phase: of the walking cycle, 0..2 pi.
+        walk: 1 walks, 0 stands.
+        turn: of the head against the body, radians.
+        arms: what the (left, right) arm does: swing, phone, pocket, hold.
+        lean: of the trunk, forward, radians.
+    """
+
+    phase: float = 0.7
+    walk: float = 1.0
+    turn: float = 0.0
+    arms: tuple[str, str] = ("swing", "swing")
+    lean: float = 0.03
+
+
+def _step(at: Point, length: float, swing: float, out: float = 0.0) -> Point:
+    """The end of a limb that hangs from ``at``: ``swing`` forward and ``out`` sideways."""
+    return (at[0] + length * sin(out), at[1] - length * cos(out) * cos(swing),
+            at[2] + length * cos(out) * sin(swing))
+
+
+def build(person: Person, pose: Pose) -> tuple[list[Part], float]:
+    """The parts of a dressed body and the height of the top of its head."""
+    legs, lift = _legs(person, pose)
+    hip = lift
+    torso = 0.325 * (1 + 0.4 * (1 - person.legs))
+    neck = (0.0, hip + torso * cos(pose.lean), torso * sin(pose.lean))
+    parts = legs
+    parts += _trunk(person, neck, hip)
+    arms, hands = _arms(person, pose, neck)
+    parts += arms
+    parts += _head(person, pose, neck)
+    parts += _bags(person, neck, hip, hands)
+    return parts, neck[1] + 0.17 * person.head
+
+
+def _legs(person: Person, pose: Pose) -> tuple[list[Part], float]:
+    """Legs and what covers them; the second value is the height of the hip joints."""
+    long = 0.485 * person.legs
+    skirted = person.top == "dress" or person.bottom in ("skirt", "longskirt")
+    stride = (0.26 if skirted else 0.38) * person.stride * pose.walk
+    chains = []
+    for side, phase in ((1, pose.phase), (-1, pose.phase + pi)):
+        swing = stride * sin(phase) + 0.04
+        bend = 0.06 + 0.95 * pose.walk * max(0.0, cos(phase)) ** 1.4
+        hip = (side * 0.046 * person.hips * person.build ** 0.5, 0.0, 0.0)
+        knee = _step(hip, long * 0.51, swing, side * 0.015)
+        ankle = _step(knee, long * 0.49, swing - bend, 0.0)
+        chains.append((hip, knee, ankle, swing - bend))
+    lift = 0.035 - min(c[2][1] for c in chains)
+    parts: list[Part] = []
+    for hip, knee, ankle, swing in chains:
+        points = [(p[0], p[1] + lift, p[2]) for p in (hip, knee, ankle)]
+        parts += _leg(person, *points, swing)
+    build = person.build ** 0.7
+    if skirted:
+        hem = 0.24 if person.bottom == "longskirt" else 0.33 + 0.02 * person.lower.period % 0.08
+        cloth = person.upper if person.top == "dress" else person.lower
+        top = lift + 0.10
+        flare = 0.098 + 0.005 * (person.lower.period - 3)
+        parts.append(Part((0, top, 0), (0, hem, 0), _FORWARD,
+                          (0.078 * build, 0.1 * build * person.hips, flare * build,
+                           (flare + 0.012) * build), 0.88, (0.2, 0.12),
+                          paint.fabric(cloth, (top - hem) / 0.33)))
+    if person.top == "coat":
+        top, hem = lift + 0.14, 0.27 + 0.008 * person.upper.period
+        outside: Paint = paint.fabric(person.upper, 1.0, sleeve=True)
+        if person.open_front:
+            outside = paint.open_front(outside, tuple(0.6 * c for c in person.lower.colour), 0.3)
+        parts.append(Part((0, top, 0), (0, hem, 0.0), _FORWARD,
+                          (0.098 * build, 0.112 * build * person.hips, 0.118 * build), 0.68,
+                          (0.3, 0.12), outside))
+    return parts, lift
+
+
+def _leg(person: Person, hip: Point, knee: Point, ankle: Point, swing: float) -> list[Part]:
+    wide = person.build ** 0.7
+    skin, cloth = paint.plain(person.skin), paint.fabric(person.lower, 0.75, sleeve=True)
+    thigh = [0.056 * wide * person.hips, 0.046 * wide, 0.037 * wide]
+    shin = [0.036 * wide, 0.034 * wide, 0.023 * wide]
+    upper, lower = cloth, cloth
+    bare = person.top == "dress" or person.bottom in ("skirt", "longskirt")
+    if bare:
+        stocking = person.socks if person.scarf else person.skin
+        upper = lower = paint.plain(stocking)
+    elif person.bottom == "shorts":
+        border = 0.55 + 0.04 * person.lower.period
+        thigh = [w * 1.15 for w in thigh[:2]] + [thigh[2] * (1.35 if border > 0.8 else 1.0)]
+        upper, lower = paint.upto(cloth, skin, border), skin
+    elif person.bottom == "leggings":
+        thigh, shin = [w * 0.92 for w in thigh], [w * 0.92 for w in shin]
+    else:
+        loose = 1.5 if person.bottom == "wide" else 1.18
+        thigh = [thigh[0] * 1.03, thigh[1] * 1.08, thigh[2] * loose]
+        shin = [shin[0] * loose, shin[1] * loose, shin[2] * loose * 1.12]
+    if lower is skin or bare:
+        lower = paint.upto(lower, paint.plain(person.socks), 0.86)
+    toe = (ankle[0] * 1.1, ankle[1] - 0.022 + 0.08 * sin(min(swing, 0.2)),
+           ankle[2] + 0.085 * cos(swing))
+    heel = (ankle[0], ankle[1] - 0.012, ankle[2] - 0.012)
+    return [
+        Part(hip, knee, _FORWARD, tuple(thigh), 1.05, (0.9, 0.9), upper),
+        Part(knee, ankle, _FORWARD, tuple(shin), 1.05, (1.0, 0.6), lower),
+        Part(heel, toe, (0, 1, 0.2), (0.026, 0.027, 0.021), 0.95, (1.0, 1.0),
+             paint.plain(person.shoes)),
+    ]
+
+
+def _trunk(person: Person, neck: Point, hip: float) -> list[Part]:
+    wide, shoulders = person.build ** 0.8, person.shoulders
+    belly = max(person.build - 1.1, 0) * 0.6
+    jacket = person.top in ("jacket", "coat")
+    loose = 1.12 if jacket else (1.0 if person.tucked or person.top == "dress" else 1.05)
+    widths = [0.062 * shoulders, 0.116 * shoulders * wide ** 0.5, 0.116 * shoulders * wide ** 0.5, 0.108 * wide, 0.100 * wide,
+              (0.088 + 0.03 * belly) * wide, (0.090 + 0.02 * belly) * wide,
+              0.097 * wide * person.hips, 0.088 * wide * person.hips]
+    widths = widths[:1] + [w * loose for w in widths[1:]]
+    # The hem of a top that is worn over the trousers lies below the waist.
+    hem = 0.70 if person.tucked else 0.90
+    cloth: Paint = paint.fabric(person.upper)
+    if jacket and person.open_front:
+        cloth = paint.open_front(cloth, person.inner, 0.22 + 0.02 * person.upper.period)
+    elif jacket or person.top == "shirt":
+        cloth = paint.zipped(cloth, 0.6)
+    elif not person.scarf:
+        cloth = paint.neckline(cloth, person.skin, 0.10 if person.top != "tank" else 0.2)
+    if person.bag == "backpack":
+        cloth = paint.straps(cloth, tuple(0.8 * c for c in person.bag_colour))
+    elif person.bag == "crossbody":
+        cloth = paint.crossbody(cloth, tuple(0.8 * c for c in person.bag_colour), person.bag_side)
+    if person.top not in ("dress", "coat"):
+        cloth = paint.upto(cloth, paint.fabric(person.lower, sleeve=True), hem)
+    top = (0.0, neck[1], neck[2] - 0.005)
+    ratio = 0.60 + 0.25 * belly + (0.05 if jacket else 0)
+    parts = [Part(top, (0, hip - 0.015, 0), _FORWARD, tuple(widths), ratio, (0.5, 0.5), cloth)]
+    collar = person.scarf or (person.upper.colour if jacket else person.skin)
+    size = 0.05 if person.scarf else (0.04 if jacket else 0.032)
+    parts.append(Part((0, neck[1] + 0.035, neck[2] + 0.01), (0, neck[1] - 0.02, neck[2]),
+                      _FORWARD, (0.031 if not person.scarf else 0.045, size), 1.0, (0.3, 0.6),
+                      paint.plain(collar)))
+    return parts
+
+
+def _arms(person: Person, pose: Pose, neck: Point) -> tuple[list[Part], dict[int, Point]]:
+    wide = person.build ** 0.6
+    parts: list[Part] = []
+    hands: dict[int, Point] = {}
+    skin = paint.plain(person.skin)
+    cloth = paint.fabric(person.upper, 0.55, sleeve=True)
+    sleeve = {"tshirt": 0.6, "dress": 0.45, "tank": 0.0}.get(person.top, 2.0)
+    if person.top == "shirt" and person.upper.period < 6:
+        sleeve = 0.7
+    thick = 1.0 if sleeve < 1 else (1.35 if person.top in ("jacket", "coat") else 1.12)
+    for side, doing in ((1, pose.arms[0]), (-1, pose.arms[1])):
+        swing = -side * 0.42 * person.arm_swing * pose.walk * sin(pose.phase) + 0.02
+        bend, out = 0.28 + max(swing, 0) * 0.6, 0.10
+        if doing == "phone":
+            swing, bend, out = 0.45, 1.75, 0.12
+        elif doing == "pocket":
+            swing, bend, out = -0.25, 0.75, 0.24
+        elif doing == "hold":
+            swing, bend, out = 0.05, 0.08, 0.12
+        shoulder = (side * 0.107 * person.shoulders * person.build ** 0.4, neck[1] - 0.05,
+                    neck[2] - 0.005)
+        elbow = _step(shoulder, 0.165, swing, side * out)
+        wrist = _step(elbow, 0.145, swing + bend, side * (0.02 if bend < 1 else -0.3))
+        hand = _step(wrist, 0.035, swing + bend, 0)
+        hands[side] = hand
+        across = (0.0, sin(swing), cos(swing))
+        upper, fore = cloth, cloth
+        if sleeve < 1:
+            upper, fore = paint.upto(cloth, skin, sleeve), skin
+        flare = 1.25 if 0 < sleeve < 1 else 1.0
+        parts += [
+            Part(shoulder, elbow, across, (0.034 * wide * thick, 0.033 * wide * thick * flare,
+                                           0.027 * wide * thick), 1.0, (0.9, 0.9), upper),
+            Part(elbow, wrist, across, (0.026 * wide * thick, 0.019 * wide * thick), 1.0,
+                 (1.0, 0.6), fore),
+            Part(wrist, hand, across, (0.018, 0.016), 0.8, (0.8, 1.0), skin),
+        ]
+    return parts, hands
+
+
+def _head(person: Person, pose: Pose, neck: Point) -> list[Part]:
+    size = person.head
+    front = (sin(pose.turn), 0.0, cos(pose.turn))
+    y, z = neck[1], neck[2] + 0.012
+    top, chin = y + 0.112 * size, y + 0.063 * size
+    big = 1.07 if person.hair in ("bob", "long", "curly") else 1.0
+    big *= 1.06 if person.hat in ("beanie", "hood") else 1.0
+    parts = [Part((0, top, z), (0, chin, z + 0.004), front,
+                  (0.049 * size * big, 0.045 * size * (big if big > 1 else 0.97)), 1.2,
+                  (1.15, 1.05), paint.head(person.skin, person.hair_colour, person.hair,
+                                           person.hat, person.hat_colour))]
+    locks = paint.plain(person.hair_colour)
+    behind = lambda d: (-front[0] * d, z - front[2] * d)  # noqa: E731
+    if person.hat != "hood":
+        if person.hair in ("bob", "long"):
+            x, back = behind(0.022)
+            low = y - (0.01 if person.hair == "bob" else 0.12)
+            parts.append(Part((x, top, back), (x * 1.3, low, back - 0.02), front,
+                              (0.046 * size, 0.055, 0.05), 0.75, (0.9, 0.4), locks))
+        elif person.hair == "curly":
+            x, back = behind(0.018)
+            parts.append(Part((x, top + 0.012, back), (x, chin + 0.02, back), front,
+                              (0.062, 0.058), 1.0, (1.0, 1.0), locks))
+        elif person.hair == "ponytail":
+            x, back = behind(0.062)
+            parts.append(Part((x, top - 0.01, back), (x * 1.2, y - 0.06, back - 0.012), front,
+                              (0.018, 0.024, 0.012), 1.0, (1.0, 0.8), locks))
+        elif person.hair == "bun":
+            x, back = behind(0.045)
+            parts.append(Part((x, top + 0.03, back), (x, top + 0.02, back), front,
+                              (0.028, 0.028), 1.0, (1.0, 1.0), locks))
+    else:
+        parts.append(Part((0, y + 0.04, z - 0.035), (0, y - 0.03, z - 0.03), _FORWARD,
+                          (0.06, 0.075), 0.6, (0.7, 0.5), paint.plain(person.hat_colour)))
+    hat = paint.plain(tuple(0.85 * c for c in person.hat_colour))
+    if person.hat == "cap":
+        brim = (front[0] * 0.095, top - 0.004, z + front[2] * 0.095)
+        parts.append(Part((front[0] * 0.03, top + 0.008, z + front[2] * 0.03), brim, (0, 1, 0),
+                          (0.042, 0.036), 0.2, (0.5, 0.5), hat))
+    elif person.hat == "sunhat":
+        parts.append(Part((0, top + 0.018, z), (0, top + 0.004, z), front, (0.07, 0.1), 1.0,
+                          (0.2, 0.05), hat))
+    return parts
+
+
+def _bags(person: Person, neck: Point, hip: float, hands: dict[int, Point]) -> list[Part]:
+    colour, size, side = person.bag_colour, person.bag_size, person.bag_side
+    skin = paint.plain(colour)
+    dark = paint.plain(tuple(0.6 * c for c in colour))
+    if person.bag == "backpack":
+        y, z = neck[1] - 0.035, neck[2] - 0.10
+        pocket = paint.upto(skin, dark, 0.55)
+        return [Part((0, y, z), (0, y - 0.215 * size, z - 0.012), _FORWARD,
+                     (0.055 * size, 0.075 * size, 0.082 * size, 0.082 * size, 0.074 * size), 0.62,
+                     (0.5, 0.3), pocket)]
+    if person.bag == "crossbody":
+        x, y = side * 0.115 * person.build ** 0.6, hip + 0.03
+        return [Part((x, y, 0.02), (x * 1.05, y - 0.11 * size, 0.02), (side, 0, 0),
+                     (0.065 * size, 0.07 * size), 0.45, (0.2, 0.3), skin)]
+    if person.bag == "handbag":
+        x, y = side * 0.145 * person.build ** 0.5, neck[1] - 0.17
+        shoulder = (side * 0.1, neck[1] - 0.02, neck[2])
+        return [Part(shoulder, (x, y, -0.01), (side, 0, 0), (0.008, 0.008), 1.0, (0, 0), dark),
+                Part((x, y, -0.01), (x, y - 0.125 * size, -0.01), (side, 0, 0),
+                     (0.066 * size, 0.085 * size), 0.4, (0.3, 0.2), skin)]
+    x, y, z = hands[side]
+    if person.bag == "tote":
+        return [Part((x, y, z), (x, y - 0.06, z), (side, 0, 0), (0.004, 0.045), 0.3, (0, 0), dark),
+                Part((x, y - 0.05, z), (x, y - 0.05 - 0.14 * size, z), (side, 0, 0),
+                     (0.06 * size, 0.068 * size), 0.4, (0.1, 0.2), skin)]
+    if person.bag == "suitcase":
+        x, top, back = x + side * 0.02, 0.30 * size, -0.20
+        return [Part((x, y, z), (x, top, back), _FORWARD, (0.006, 0.006), 1.0, (0, 0),
+                     paint.plain((0.3, 0.3, 0.3))),
+                Part((x, top, back), (x, 0.025, back - 0.04), _FORWARD,
+                     (0.085 * size, 0.088 * size), 0.6, (0.12, 0.1), paint.upto(skin, dark, 0.9))]
+    return []
