@@ -1,0 +1,132 @@
+"""How every figure looks: one palette, one set of sizes, a light grid.
+
+A notebook calls `use_style()` once, after its imports. Figures come from `new_figure`, which goes
+around pyplot: a cell that ends with the figure shows it exactly once, and nothing piles up.
+"""
+
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+#: Inches. At `DPI` a figure of this width fills the text column of a notebook, unscaled.
+PAGE_WIDTH = 9.0
+DPI = 110
+
+# Okabe and Ito, "Color Universal Design" (2008): told apart with every common colour blindness.
+# The order puts the strongest contrasts first; its yellow is left out, unreadable on white.
+BLUE = "#0072B2"
+VERMILLION = "#D55E00"
+GREEN = "#009E73"
+PURPLE = "#CC79A7"
+ORANGE = "#E69F00"
+SKY = "#56B4E9"
+BLACK = "#222222"
+GREY = "#8C8C8C"
+LIGHT = "#DDDDDD"
+PALETTE = [BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK]
+
+# What a frame around a picture says. Colour never says it alone: add a mark or a word.
+QUERY = BLACK
+RIGHT = GREEN
+WRONG = VERMILLION
+UNKNOWN = GREY
+
+#: White to dark blue, for heat maps: light stays light in print.
+SEQUENTIAL = LinearSegmentedColormap.from_list(
+    "reidlab", ["#FFFFFF", "#CFE3F1", "#7DB8DC", BLUE, "#01304C"]
+)
+
+SETTINGS = {
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI,
+    "figure.facecolor": "white",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "figure.titlesize": 12,
+    "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "image.cmap": "viridis",
+    "image.interpolation": "nearest",
+}
+
+
+def use_style() -> None:
+    """Set the look of all figures, and have a notebook show them."""
+    matplotlib.rcParams.update(SETTINGS)
+    _show_in_notebook()
+
+
+def _show_in_notebook() -> None:
+    """Let a cell that ends with a figure show it, also one that pyplot never saw.
+
+    In a kernel the inline backend teaches IPython to draw figures, but pyplot loads it only when
+    it makes the first figure of its own.
+    """
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return
+    shell = get_ipython()
+    if shell is None or not hasattr(shell, "kernel"):
+        return
+    from matplotlib_inline.backend_inline import configure_inline_support
+
+    configure_inline_support(shell, "module://matplotlib_inline.backend_inline")
+
+
+def new_figure(
+    height: float, rows: int = 1, columns: int = 1, width: float = PAGE_WIDTH, **layout: Any
+) -> tuple[Figure, Any]:
+    """An empty figure in the house's style, laid out so that no labels overlap.
+
+    Args:
+        height: inches.
+        rows: of axes.
+        columns: of axes.
+        width: inches; default is the page's width.
+        **layout: of `Figure.subplots`: `sharex`, `width_ratios`, `squeeze` …
+
+    Returns:
+        The figure, and its axes as `Figure.subplots` gives them.
+    """
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+        return figure, figure.subplots(rows, columns, **layout)
+
+
+def plain_image(axes: Axes, image: Any = None, frame: str | None = None) -> Axes:
+    """Turn axes into a picture: no ticks, no grid; a coloured frame if one is asked for.
+
+    Args:
+        axes: where to draw.
+        image: (H, W, 3) uint8 or (3, H, W) uint8 array or tensor; None leaves the axes empty.
+        frame: colour of the frame.
+    """
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set(visible=frame is not None, color=frame, linewidth=3)
+    if image is not None:
+        pixels = image.numpy() if hasattr(image, "numpy") else image
+        if pixels.shape[0] == 3 and pixels.shape[-1] != 3:
+            pixels = pixels.transpose(1, 2, 0)
+        axes.imshow(pixels, interpolation="antialiased")
+    return axes
