@@ -238,6 +238,7 @@ class _Training:
         columns = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
         columns += ["rank1", "mAP", "train_seconds", "eval_seconds"]
         pd.DataFrame(self.history, columns=columns).to_csv(self.out / "history.csv", index=False)
+        ranking = self.rank()
         seconds = self.seconds_before + time.perf_counter() - self.started
         provenance = self.environment | {
             "seed": self.config.seed,
@@ -249,7 +250,7 @@ class _Training:
         }
         write_json(self.out / "provenance.json", provenance)
         save_weights(self.model, self.out / "model.safetensors", {"model": self.config.model})
-        save_evaluation(self.out, self.rank())
+        save_evaluation(self.out, ranking)
         (self.out / "checkpoint.pt").unlink(missing_ok=True)
 
     def _epoch(self, epoch: int, images: Tensor) -> dict[str, float]:
