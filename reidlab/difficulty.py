@@ -1,0 +1,169 @@
+"""How hard is a dataset before anything is learnt? Nearest neighbour on mean colours, and chance.
+
+What a network scores is worth the distance to these two. Colour in horizontal stripes is among
+the oldest features of re-ID (Farenzena et al., "Person Re-identification by Symmetry-driven
+Accumulation of Local Features", CVPR 2010, and Gray and Tao, ECCV 2008, build on local colour),
+and a dataset on which it does well does not need a network.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from reidlab.data.images import decode
+from reidlab.data.table import Dataset
+from reidlab.metrics import FeatureSet, Ranking, evaluate
+
+#: Height and width in pixels at which colours are measured: Market-1501's own.
+SIZE = (128, 64)
+
+#: Feature name -> number of horizontal stripes that are averaged.
+COLOUR_FEATURES = {"mean colour": 1, "mean colours of 8 stripes": 8}
+
+
+def mean_colours(images: Tensor, stripes: int = 1, middle: float = 1.0) -> Tensor:
+    """Mean colour of every horizontal stripe of every image.
+
+    Args:
+        images: (N, 3, H, W) uint8.
+        stripes: S equal stripes from head to foot; it divides H.
+        middle: share of the width that counts, about the middle, where the person stands.
+
+    Returns:
+        (N, 3 S) float32 in 0..1; the colours of the top stripe come first.
+
+    >>> image = torch.zeros(1, 3, 4, 2, dtype=torch.uint8)
+    >>> image[0, 0, :2] = 255  # red above, black below
+    >>> mean_colours(image, stripes=2).tolist()
+    [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
+    """
+    height, width = images.shape[2:]
+    if height % stripes:
+        raise ValueError(f"stripes is {stripes}; it must divide the images' height of {height}")
+    margin = round(width * (1 - middle) / 2)
+    parts = []
+    for block in images.split(1024):  # so that a memory-mapped store never becomes float at once
+        inside = block[..., margin : width - margin].float().div_(255)
+        # (N, 3, S, H/S, W) -> (N, S, 3)
+        means = inside.unflatten(2, (stripes, height // stripes)).mean((3, 4)).transpose(1, 2)
+        parts.append(means.flatten(1))
+    return torch.cat(parts)
+
+
+def feature_set(features: Tensor, frame: pd.DataFrame) -> FeatureSet:
+    """Features (N, D) with the pids and camids of their table."""
+    return FeatureSet(
+        features, torch.tensor(frame.pid.to_numpy()), torch.tensor(frame.camid.to_numpy())
+    )
+
+
+def colour_features(
+    frame: pd.DataFrame, stripes: int = 8, size: tuple[int, int] = SIZE
+) -> FeatureSet:
+    """Mean colours of a split's images, ready for ranking."""
+    return feature_set(mean_colours(decode(frame, *size), stripes), frame)
+
+
+def chance_level(query: pd.DataFrame, gallery: pd.DataFrame) -> tuple[float, float]:
+    """Expected Rank-1 and mAP of a random order of the gallery, under the same-camera rule.
+
+    A query with M true matches among G images is right at rank 1 with probability M / G, and
+    E[AP] = (H_G + (M - 1) (G - H_G) / (G - 1)) / G, with H_G = 1 + 1/2 + … + 1/G. It follows
+    from AP = 1/M · Σ_r relevant(r) · precision(r) and the expectation of each term.
+
+    Args:
+        query: table with ``pid`` and ``camid``.
+        gallery: the same.
+
+    Returns:
+        Rank-1 and mAP in [0, 1], averaged over the queries that have a true match.
+    """
+    same = pd.MultiIndex.from_frame(gallery[["pid", "camid"]]).value_counts()
+    by_pid = gallery.pid.value_counts()
+    removed = same.reindex(pd.MultiIndex.from_frame(query[["pid", "camid"]]), fill_value=0)
+    removed = removed.to_numpy()
+    matches = by_pid.reindex(query.pid, fill_value=0).to_numpy() - removed
+    left = len(gallery) - removed  # G of each query
+    valid = matches > 0
+    matches, left = matches[valid].astype(float), left[valid]
+    harmonic = np.cumsum(1 / np.arange(1, len(gallery) + 1))[left - 1]
+    # With a single image left the second term is 0 / 0: M = G = 1, and it does not count.
+    precision = (harmonic + (matches - 1) * (left - harmonic) / np.maximum(left - 1, 1)) / left
+    return float(np.mean(matches / left)), float(np.mean(precision))
+
+
+def colour_ranking(dataset: Dataset, stripes: int) -> Ranking:
+    """Rank a dataset's gallery by the Euclidean distance between mean colours."""
+    return evaluate(
+        colour_features(dataset.query, stripes), colour_features(dataset.gallery, stripes)
+    )
+
+
+def difficulty(dataset: Dataset) -> pd.DataFrame:
+    """What chance and mean colours score.
+
+    Returns:
+        One row a feature: dataset, feature, dimensions (of the feature), rank1, mAP (percent).
+    """
+    rank1, mean_ap = chance_level(dataset.query, dataset.gallery)
+    rows = [(dataset.name, "chance", 0, 100 * rank1, 100 * mean_ap)]
+    for feature, stripes in COLOUR_FEATURES.items():
+        scores = colour_ranking(dataset, stripes).summary()
+        rows.append((dataset.name, feature, 3 * stripes, scores["rank1"], scores["mAP"]))
+    columns = ["dataset", "feature", "dimensions", "rank1", "mAP"]
+    return pd.DataFrame(rows, columns=columns).round({"rank1": 2, "mAP": 2})
+
+
+def identity_colours(frame: pd.DataFrame, stripes: int = 8) -> pd.DataFrame:
+    """Mean stripe colours of every identity, over its images in all cameras.
+
+    Only the middle half of each image counts: the colours are to be the person's, not those of
+    the place. Every camera weighs the same, and its own mean is taken off first.
+
+    Returns:
+        One row a pid (sorted; distractors left out), 3 x ``stripes`` columns.
+    """
+    frame = frame[frame.pid > 0]
+    colours = mean_colours(decode(frame, *SIZE), stripes, middle=0.5).numpy()
+    table = pd.DataFrame(colours).assign(pid=frame.pid.to_numpy(), camid=frame.camid.to_numpy())
+    seen = table.groupby(["pid", "camid"]).mean()
+    return (seen - seen.groupby("camid").transform("mean")).groupby("pid").mean()
+
+
+def lookalikes(colours: pd.DataFrame, size: int = 3) -> list[int]:
+    """The ``size`` different identities that are closest to one another in colour.
+
+    Args:
+        colours: from :func:`identity_colours`.
+        size: of the group.
+
+    Returns:
+        pids, sorted.
+    """
+    between = _distances(colours)
+    # Around every identity its nearest others; the tightest of these groups wins.
+    groups = np.argsort(between, axis=1, kind="stable")[:, :size]
+    spread = [between[np.ix_(group, group)].sum() for group in groups]
+    return sorted(int(pid) for pid in colours.index[groups[int(np.argmin(spread))]])
+
+
+def distinctive(colours: pd.DataFrame, size: int = 3) -> list[int]:
+    """``size`` identities that nobody resembles in colour: largest distance to the nearest other.
+
+    Args:
+        colours: from :func:`identity_colours`.
+        size: how many.
+
+    Returns:
+        pids, most distinctive first.
+    """
+    between = _distances(colours)
+    np.fill_diagonal(between, np.inf)
+    order = np.argsort(-between.min(axis=1), kind="stable")[:size]
+    return [int(pid) for pid in colours.index[order]]
+
+
+def _distances(colours: pd.DataFrame) -> np.ndarray:
+    values = torch.tensor(colours.to_numpy())
+    return torch.cdist(values, values).numpy()

@@ -1,0 +1,95 @@
+"""Mean colours and chance, against arithmetic by hand and against the ranking metrics."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from reidlab import difficulty
+from reidlab.data import load
+from reidlab.metrics import evaluate
+
+
+def test_mean_colours_of_stripes_and_of_the_middle():
+    images = torch.randint(0, 256, (5, 3, 16, 8), dtype=torch.uint8)
+    whole = difficulty.mean_colours(images)
+    assert torch.allclose(whole, images.float().mean((2, 3)) / 255, atol=1e-6)
+    striped = difficulty.mean_colours(images, stripes=4, middle=0.5)
+    for stripe in range(4):
+        by_hand = images[:, :, 4 * stripe : 4 * stripe + 4, 2:6].float().mean((2, 3)) / 255
+        assert torch.allclose(striped[:, 3 * stripe : 3 * stripe + 3], by_hand, atol=1e-6)
+
+
+def test_mean_colours_refuses_stripes_of_unequal_height():
+    with pytest.raises(ValueError, match=r"stripes is 5.*height of 16"):
+        difficulty.mean_colours(torch.zeros(1, 3, 16, 8, dtype=torch.uint8), stripes=5)
+
+
+def test_chance_level_is_what_random_features_score_on_average():
+    rng = np.random.default_rng(0)
+    query, gallery = (
+        pd.DataFrame({"pid": rng.integers(low, 6, size), "camid": rng.integers(1, 4, size)})
+        for low, size in ((1, 40), (0, 60))
+    )
+    query = pd.concat([query, pd.DataFrame({"pid": [99], "camid": [1]})])  # has no true match
+    scores = []
+    for seed in range(300):
+        torch.manual_seed(seed)
+        ranking = evaluate(
+            difficulty.feature_set(torch.randn(len(query), 4), query),
+            difficulty.feature_set(torch.randn(len(gallery), 4), gallery),
+        )
+        assert ranking.num_valid == 40
+        scores.append((ranking.rank(1), ranking.mAP))
+    spread = np.std(scores, axis=0) / np.sqrt(len(scores))
+    expected = difficulty.chance_level(query, gallery)
+    assert np.all(np.abs(np.mean(scores, axis=0) - expected) < 4 * spread)
+
+
+def test_chance_level_of_a_sure_answer_is_one():
+    query = pd.DataFrame({"pid": [3], "camid": [1]})
+    gallery = pd.DataFrame({"pid": [3, 3], "camid": [1, 2]})  # the first is removed by the rule
+    assert difficulty.chance_level(query, gallery) == (1.0, 1.0)
+
+
+def test_difficulty_of_images_whose_colour_tells_the_person(tmp_path, own_cache):
+    from PIL import Image
+
+    colours = {1: (200, 30, 30), 2: (30, 200, 30), 3: (30, 30, 200)}
+    for folder, camera in (("bounding_box_train", 1), ("query", 1), ("bounding_box_test", 2)):
+        (tmp_path / folder).mkdir()
+        for pid, colour in colours.items():
+            file = tmp_path / folder / f"{pid:04d}_c{camera}s1_000001_00.jpg"
+            Image.new("RGB", (64, 128), colour).save(file)
+    table = difficulty.difficulty(load("market-layout", tmp_path)).set_index("feature")
+    assert table.loc["mean colour", ["rank1", "mAP"]].tolist() == [100, 100]
+    assert table.loc["mean colours of 8 stripes", "dimensions"] == 24
+    assert table.loc["chance", "rank1"] == pytest.approx(33.33)
+    assert table.loc["chance", "mAP"] == pytest.approx(100 * (1 + 1 / 2 + 1 / 3) / 3, abs=0.005)
+
+
+def test_lookalikes_and_distinctive_identities():
+    colours = pd.DataFrame(
+        [[0.0, 0.0], [0.01, 0.0], [0.0, 0.01], [3.0, 0.0], [3.0, 0.2], [9.0, 9.0]],
+        index=[4, 8, 15, 16, 23, 42],
+    )
+    assert difficulty.lookalikes(colours) == [4, 8, 15]
+    assert difficulty.lookalikes(colours, size=2) in ([4, 8], [4, 15])
+    assert difficulty.distinctive(colours, size=2) == [42, 16]
+
+
+def test_identity_colours_weigh_cameras_alike_and_take_off_their_tint(market_layout, own_cache):
+    dataset = load("market-layout", market_layout())
+    colours = difficulty.identity_colours(dataset.train, stripes=2)
+    assert colours.shape == (4, 6)
+    assert colours.index.tolist() == [2, 7, 11, 1500]
+    # Every identity is seen by both cameras, so that the tints taken off add up to nothing.
+    assert np.allclose(colours.mean(), 0, atol=1e-6)
+    assert 0 not in difficulty.identity_colours(dataset.gallery).index
+
+
+@pytest.mark.parametrize("name", ["synthetic-a", "synthetic-b"])
+def test_mean_colours_do_not_solve_the_synthetic_sets(name):
+    """The bundled data are meant to be hard: below 25 % mAP (made on first use, in a minute)."""
+    table = difficulty.difficulty(load(name)).set_index("feature")
+    assert (table["mAP"] < 25).all(), table
