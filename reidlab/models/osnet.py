@@ -24,6 +24,7 @@ osnet_ain_x1_0     as osnet_x1_0          2,169,508               978.9 M  stem;
 Parameters are without an identity classifier: that belongs to training, not to the network.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 WIDTHS = {
     "x1_0": (64, 256, 384, 512),
@@ -38,6 +40,10 @@ WIDTHS = {
     "x0_5": (32, 128, 192, 256),
     "x0_25": (16, 64, 96, 128),
 }
+
+
+#: Builds the convolution of the streams from its number of channels.
+Conv3x3 = Callable[[int], nn.Module]
 
 
 class Features(NamedTuple):
@@ -74,12 +80,12 @@ class ConvReLU(nn.Module):
 
 
 class ConvLinear(nn.Module):
-    """1x1 convolution with optional batch normalisation and no activation."""
+    """1x1 convolution and batch normalisation, no activation."""
 
-    def __init__(self, in_channels: int, out_channels: int, batch_norm: bool = True) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.bn = nn.BatchNorm2d(out_channels) if batch_norm else None
+        self.bn: nn.Module | None = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H, W)."""
@@ -109,18 +115,19 @@ class FullConv3x3(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        return F.relu(self.bn(self.conv1(x)), inplace=True)
+        return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
 class ChannelGate(nn.Module):
     """Unified aggregation gate: a small network from a stream to one weight per channel.
 
-    Returns the gates (N, C, 1, 1) in (0, 1); the block multiplies (paper, Eq. 3).
+    The streams share it; they are stacked on the batch axis so that it runs once. It returns the
+    gates, in (0, 1), and the block multiplies (paper, Eq. 3).
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
@@ -128,10 +135,14 @@ class ChannelGate(nn.Module):
         self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
         self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, 1, 1)."""
-        x = F.adaptive_avg_pool2d(x, 1)
-        return torch.sigmoid(self.fc2(F.relu(self.fc1(x))))
+    def forward(self, streams: list[Tensor]) -> tuple[Tensor, ...]:
+        """S tensors (N, C, H, W) -> S tensors (N, C, 1, 1)."""
+        # A sum, and not a mean: its gradient is a broadcast view, while that of a mean is
+        # written out in full. With the stacking, 5 to 9 % of a training step on a CPU.
+        x = torch.cat([y.sum((2, 3), keepdim=True) for y in streams])
+        x = x * (1 / streams[0][0, 0].numel())
+        gates = torch.sigmoid(self.fc2(F.relu(self.fc1(x))))
+        return gates.chunk(len(streams))
 
 
 class OSBlock(nn.Module):
@@ -141,29 +152,26 @@ class OSBlock(nn.Module):
         in_channels: channels of the input.
         out_channels: channels of the output; the streams run at a quarter of them.
         instance_norm: normalise the sum of residual and identity (IBN-Net; the IBN variant).
-        conv3x3: the convolution of the streams, built as ``conv3x3(channels)``.
+        conv3x3: the convolution of the streams.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, instance_norm: bool = False,
-                 conv3x3: Callable[[int], nn.Module] = LiteConv3x3) -> None:
+                 conv3x3: Conv3x3 = LiteConv3x3) -> None:
         super().__init__()
         mid = out_channels // 4
         self.conv1 = ConvReLU(in_channels, mid)
         self._make_streams(mid, conv3x3)
         self.gate = ChannelGate(mid)
-        self._make_output(mid, out_channels, instance_norm)
+        self.conv3 = ConvLinear(mid, out_channels)
         self.downsample = (ConvLinear(in_channels, out_channels)
                            if in_channels != out_channels else None)
+        self.IN = nn.InstanceNorm2d(out_channels, affine=True) if instance_norm else None
 
-    def _make_streams(self, channels: int, conv3x3: Callable[[int], nn.Module]) -> None:
+    def _make_streams(self, channels: int, conv3x3: Conv3x3) -> None:
         self.conv2a = conv3x3(channels)
         self.conv2b = nn.Sequential(*(conv3x3(channels) for _ in range(2)))
         self.conv2c = nn.Sequential(*(conv3x3(channels) for _ in range(3)))
         self.conv2d = nn.Sequential(*(conv3x3(channels) for _ in range(4)))
-
-    def _make_output(self, mid: int, out_channels: int, instance_norm: bool) -> None:
-        self.conv3 = ConvLinear(mid, out_channels)
-        self.IN = nn.InstanceNorm2d(out_channels, affine=True) if instance_norm else None
 
     @property
     def streams(self) -> list[nn.Module]:
@@ -173,12 +181,9 @@ class OSBlock(nn.Module):
     def omni_scale(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out/4, H, W): the gated sum of the streams (Eq. 3)."""
         x = self.conv1(x)
-        total = None
-        for stream in self.streams:
-            y = stream(x)
-            gated = y * self.gate(y)
-            total = gated if total is None else total + gated
-        return total
+        ys = [stream(x) for stream in self.streams]
+        a, b, c, d = (y * gate for y, gate in zip(ys, self.gate(ys)))
+        return a + b + c + d
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H, W)."""
@@ -190,7 +195,7 @@ class OSBlock(nn.Module):
 class Stream(nn.Module):
     """A stream of the AIN layout: ``depth`` convolutions under the name ``layers``."""
 
-    def __init__(self, channels: int, depth: int, conv3x3: Callable[[int], nn.Module]) -> None:
+    def __init__(self, channels: int, depth: int, conv3x3: Conv3x3) -> None:
         super().__init__()
         self.layers = nn.Sequential(*(conv3x3(channels) for _ in range(depth)))
 
@@ -206,12 +211,14 @@ class OSBlockAIN(OSBlock):
     ("IN inside residual", TPAMI paper, Sec. 3.3), and its 1x1 loses its batch normalisation.
     """
 
-    def _make_streams(self, channels: int, conv3x3: Callable[[int], nn.Module]) -> None:
-        self.conv2 = nn.ModuleList(Stream(channels, depth, conv3x3) for depth in (1, 2, 3, 4))
+    def __init__(self, in_channels: int, out_channels: int, *, instance_norm: bool = False,
+                 conv3x3: Conv3x3 = LiteConv3x3) -> None:
+        super().__init__(in_channels, out_channels, instance_norm=instance_norm, conv3x3=conv3x3)
+        if instance_norm:
+            self.conv3.bn = None
 
-    def _make_output(self, mid: int, out_channels: int, instance_norm: bool) -> None:
-        self.conv3 = ConvLinear(mid, out_channels, batch_norm=not instance_norm)
-        self.IN = nn.InstanceNorm2d(out_channels, affine=True) if instance_norm else None
+    def _make_streams(self, channels: int, conv3x3: Conv3x3) -> None:
+        self.conv2 = nn.ModuleList(Stream(channels, depth, conv3x3) for depth in (1, 2, 3, 4))
 
     @property
     def streams(self) -> list[nn.Module]:
@@ -227,7 +234,8 @@ class OSBlockAIN(OSBlock):
         return F.relu(y + identity, inplace=True)
 
 
-def _transition(channels: int) -> nn.Sequential:
+def transition(channels: int) -> nn.Sequential:
+    """Between stages: 1x1 convolution, then 2x2 average pooling."""
     return nn.Sequential(ConvReLU(channels, channels), nn.AvgPool2d(2))
 
 
@@ -245,38 +253,34 @@ class OSNet(nn.Module):
     """
 
     def __init__(self, channels: Sequence[int], feature_dim: int = 512, *, ibn: bool = False,
-                 conv3x3: Callable[[int], nn.Module] = LiteConv3x3) -> None:
+                 conv3x3: Conv3x3 = LiteConv3x3) -> None:
         super().__init__()
         self.feature_dim = feature_dim
         self.id_dims = [feature_dim]
-        self._make_trunk(channels, ibn, conv3x3)
+        self.conv1 = ConvReLU(3, channels[0], kernel_size=7, stride=2, instance_norm=ibn)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self._make_stages(channels, ibn, conv3x3)
+        self.conv5 = ConvReLU(channels[3], channels[3])
         self.fc = nn.Sequential(nn.Linear(channels[3], feature_dim),
                                 nn.BatchNorm1d(feature_dim), nn.ReLU(inplace=True))
         self.apply(_initialise)
 
-    def _make_trunk(self, channels: Sequence[int], ibn: bool,
-                    conv3x3: Callable[[int], nn.Module]) -> None:
-        c1, c2, c3, c4 = channels
-
+    def _make_stages(self, channels: Sequence[int], ibn: bool, conv3x3: Conv3x3) -> None:
         def blocks(c_in: int, c_out: int, instance_norm: bool = False) -> list[nn.Module]:
             return [OSBlock(c, c_out, instance_norm=instance_norm, conv3x3=conv3x3)
                     for c in (c_in, c_out)]
 
-        self.conv1 = ConvReLU(3, c1, kernel_size=7, stride=2, instance_norm=ibn)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.conv2 = nn.Sequential(*blocks(c1, c2, ibn), _transition(c2))
-        self.conv3 = nn.Sequential(*blocks(c2, c3), _transition(c3))
+        c1, c2, c3, c4 = channels
+        self.conv2 = nn.Sequential(*blocks(c1, c2, ibn), transition(c2))
+        self.conv3 = nn.Sequential(*blocks(c2, c3), transition(c3))
         self.conv4 = nn.Sequential(*blocks(c3, c4))
-        self.conv5 = ConvReLU(c4, c4)
 
     def stages(self) -> dict[str, nn.Module]:
         """The trunk by the paper's stage names (Table 1), in the order of computation."""
-        return {
-            "conv1": self.conv1, "maxpool": self.maxpool,
-            "conv2": self.conv2[:2], "transition2": self.conv2[2],
-            "conv3": self.conv3[:2], "transition3": self.conv3[2],
-            "conv4": self.conv4, "conv5": self.conv5,
-        }
+        return {"conv1": self.conv1, "maxpool": self.maxpool,
+                "conv2": self.conv2[:2], "transition2": self.conv2[2],
+                "conv3": self.conv3[:2], "transition3": self.conv3[2],
+                "conv4": self.conv4, "conv5": self.conv5}
 
     def featuremaps(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, C, H/16, W/16): the output of conv5."""
@@ -285,14 +289,11 @@ class OSNet(nn.Module):
             x = stage(x)
         return x
 
-    def embed(self, featuremaps: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, D): global average pooling, linear, batch normalisation, ReLU."""
-        return self.fc(F.adaptive_avg_pool2d(featuremaps, 1).flatten(1))
-
     def forward(self, images: Tensor) -> Features:
         """(N, 3, H, W) normalised images -> Features; the same type in training mode."""
-        v = self.embed(self.featuremaps(images))
-        return Features(v, [v], [v])
+        x = F.adaptive_avg_pool2d(self.featuremaps(images), 1)
+        embedding = self.fc(x.flatten(1))
+        return Features(embedding, [embedding], [embedding])
 
     def forward_stages(self, images: Tensor) -> dict[str, Tensor]:
         """The output of every stage, in order, down to the pooled vector and the embedding."""
@@ -311,36 +312,22 @@ class OSNetAIN(OSNet):
     INSTANCE_NORM = ((True, True), (False, True), (True, False))
 
     def __init__(self, channels: Sequence[int], feature_dim: int = 512, *,
-                 conv3x3: Callable[[int], nn.Module] = LiteConv3x3) -> None:
+                 conv3x3: Conv3x3 = LiteConv3x3) -> None:
         super().__init__(channels, feature_dim, ibn=True, conv3x3=conv3x3)
 
-    def _make_trunk(self, channels: Sequence[int], ibn: bool,
-                    conv3x3: Callable[[int], nn.Module]) -> None:
-        c1, c2, c3, c4 = channels
-
-        def stage(number: int, c_in: int, c_out: int) -> nn.Sequential:
-            first, second = self.INSTANCE_NORM[number - 2]
-            return nn.Sequential(
-                OSBlockAIN(c_in, c_out, instance_norm=first, conv3x3=conv3x3),
-                OSBlockAIN(c_out, c_out, instance_norm=second, conv3x3=conv3x3))
-
-        self.conv1 = ConvReLU(3, c1, kernel_size=7, stride=2, instance_norm=ibn)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.conv2 = stage(2, c1, c2)
-        self.pool2 = _transition(c2)
-        self.conv3 = stage(3, c2, c3)
-        self.pool3 = _transition(c3)
-        self.conv4 = stage(4, c3, c4)
-        self.conv5 = ConvReLU(c4, c4)
+    def _make_stages(self, channels: Sequence[int], ibn: bool, conv3x3: Conv3x3) -> None:
+        stages = [nn.Sequential(*(OSBlockAIN(c, c_out, instance_norm=norm, conv3x3=conv3x3)
+                                  for c, norm in zip((c_in, c_out), norms)))
+                  for c_in, c_out, norms in zip(channels, channels[1:], self.INSTANCE_NORM)]
+        self.conv2, self.conv3, self.conv4 = stages
+        self.pool2, self.pool3 = transition(channels[1]), transition(channels[2])
 
     def stages(self) -> dict[str, nn.Module]:
         """The trunk by the paper's stage names (Table 1), in the order of computation."""
-        return {
-            "conv1": self.conv1, "maxpool": self.maxpool,
-            "conv2": self.conv2, "transition2": self.pool2,
-            "conv3": self.conv3, "transition3": self.pool3,
-            "conv4": self.conv4, "conv5": self.conv5,
-        }
+        return {"conv1": self.conv1, "maxpool": self.maxpool,
+                "conv2": self.conv2, "transition2": self.pool2,
+                "conv3": self.conv3, "transition3": self.pool3,
+                "conv4": self.conv4, "conv5": self.conv5}
 
 
 def _initialise(module: nn.Module) -> None:
@@ -354,6 +341,26 @@ def _initialise(module: nn.Module) -> None:
 
 
 @torch.no_grad()
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """A copy for inference, with every batch normalisation folded into its convolution.
+
+    The features are the same up to rounding; extraction is a fifth faster. The copy is in
+    evaluation mode, its parameters have other names, and it is of no use for training.
+    """
+    folded = copy.deepcopy(model).eval()
+    for module in folded.modules():
+        if isinstance(module, LiteConv3x3):
+            module.conv2 = fuse_conv_bn_eval(module.conv2, module.bn)
+        elif isinstance(module, ConvReLU | ConvLinear | FullConv3x3) and isinstance(
+                module.bn, nn.BatchNorm2d):
+            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
+        else:
+            continue
+        module.bn = nn.Identity()
+    return folded
+
+
+@torch.no_grad()
 def gate_activations(model: OSNet, images: Tensor) -> dict[str, np.ndarray]:
     """Which scales each block listens to: the gates of its four streams.
 
@@ -364,20 +371,19 @@ def gate_activations(model: OSNet, images: Tensor) -> dict[str, np.ndarray]:
     Returns:
         Block name (``conv2.0`` …, in order) -> float32 array (N, 4 streams, C) in (0, 1).
     """
-    gates: dict[str, list[Tensor]] = {}
-    handles = []
-    for name, block in model.named_modules():
-        if isinstance(block, OSBlock):
-            # One gate serves the four streams: it is called once for each, shallowest first.
-            calls = gates[name] = []
-            handles.append(block.gate.register_forward_hook(
-                lambda _, __, output, calls=calls: calls.append(output.float().flatten(1))))
+    gates: dict[str, np.ndarray] = {}
+
+    def keep(name: str, output: tuple[Tensor, ...]) -> None:
+        gates[name] = torch.stack(output, dim=1).flatten(2).float().cpu().numpy()
+
+    handles = [block.gate.register_forward_hook(lambda _, __, output, n=name: keep(n, output))
+               for name, block in model.named_modules() if isinstance(block, OSBlock)]
     try:
         model(images)
     finally:
         for handle in handles:
             handle.remove()
-    return {name: torch.stack(calls, dim=1).cpu().numpy() for name, calls in gates.items()}
+    return gates
 
 
 # --- variants ----------------------------------------------------------------------------------
