@@ -1,0 +1,115 @@
+"""Figures of training: what happens over the epochs, and what the scores of the queries are."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from reidlab.plots.style import BLACK, BLUE, GREEN, VERMILLION, new_figure
+
+
+def chance_loss(classes: int) -> float:
+    """Cross entropy of a classifier that finds all ``classes`` equally likely: log C, in nats.
+
+    >>> round(chance_loss(751), 3)
+    6.621
+    """
+    return math.log(classes)
+
+
+def floor_loss(classes: int, smoothing: float) -> float:
+    """Lowest label-smoothed cross entropy that any classifier can reach: the targets' entropy.
+
+    A target has 1 - ε + ε/C on the true class and ε/C on each of the others. The loss is that
+    target's entropy plus the (never negative) divergence of the prediction from it.
+
+    >>> round(floor_loss(751, 0.1), 3)
+    0.985
+    >>> floor_loss(751, 0.0)
+    0.0
+    """
+    if smoothing == 0:
+        return 0.0
+    other = smoothing / classes
+    true = 1 - smoothing + other
+    return -true * math.log(true) - (classes - 1) * other * math.log(other)
+
+
+def learning_curves(
+    history: pd.DataFrame,
+    epochs: int | None = None,
+    classes: int | None = None,
+    smoothing: float = 0.0,
+) -> Figure:
+    """Loss, ranking scores and learning rate, epoch by epoch.
+
+    Args:
+        history: one row an epoch, see :class:`reidlab.runs.Run`; may be a run's first epochs.
+        epochs: length of the whole training, so that live curves grow into a fixed frame.
+        classes: training identities; draws the losses of pure chance and of perfection.
+        smoothing: ε of the label smoothing, for the latter.
+    """
+    figure, (loss, score, rate) = new_figure(3.2, 1, 3)
+    _line(loss, history, "train_loss", BLUE, "training images")
+    _line(loss, history, "val_loss", VERMILLION, "held-out images")
+    if classes is not None:
+        _level(loss, chance_loss(classes), "chance: log C")
+        _level(loss, floor_loss(classes, smoothing), "lowest possible")
+        loss.set_ylim(bottom=0)
+    loss.set(title="Loss", ylabel="cross entropy (nats)")
+    _line(score, history, "rank1", GREEN, "Rank-1")
+    _line(score, history, "mAP", BLUE, "mAP")
+    score.set(title="Ranking of unseen people", ylabel="percent", ylim=(0, 100))
+    _line(rate, history, "lr", BLACK, "")
+    rate.set(title="Learning rate", ylabel="at the start of the epoch", yscale="log")
+    last = epochs or int(history["epoch"].max())
+    for axes in (loss, score, rate):
+        axes.set(xlabel="epoch", xlim=(0.8, max(last, 2) + 0.2))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend()
+    return figure
+
+
+def ap_distribution(per_query: pd.DataFrame, bins: int = 20) -> Figure:
+    """How the average precision spreads over the queries, with its mean, the mAP.
+
+    Args:
+        per_query: see :class:`reidlab.metrics.Ranking`; queries that are not valid are left out.
+        bins: of the histogram.
+    """
+    ap = per_query.loc[per_query["valid"], "ap"].to_numpy()
+    figure, axes = new_figure(3.2)
+    axes.hist(ap, bins=np.linspace(0, 1, bins + 1), color=BLUE, edgecolor="white")
+    axes.axvline(ap.mean(), color=VERMILLION, label=f"mean = mAP: {100 * ap.mean():.1f} %")
+    median = float(np.median(ap))
+    axes.axvline(median, color="0.3", linestyle="--", label=f"median: {100 * median:.1f} %")
+    axes.set(xlabel="average precision of one query", ylabel="queries", xlim=(0, 1))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return figure
+
+
+def _line(axes: Axes, history: pd.DataFrame, column: str, color: str, label: str) -> None:
+    """One column over the epochs; epochs without a value are left out, not broken at."""
+    values = history[["epoch", column]].dropna() if column in history else history.iloc[:0]
+    if len(values):
+        axes.plot(values["epoch"], values[column], marker="o", color=color, label=label or None)
+
+
+def _level(axes: Axes, value: float, text: str) -> None:
+    axes.axhline(value, color="0.45", linestyle=":", linewidth=1.2)
+    axes.annotate(
+        text,
+        (1, value),
+        xycoords=("axes fraction", "data"),
+        xytext=(-4, 3),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize="small",
+        color="0.35",
+    )
