@@ -23,7 +23,11 @@ BlockDistance = Callable[[Tensor], Tensor]  # (B, D) -> (B, G)
 
 def _per_row(function: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
     """Apply `function` to slices of rows, so that its temporaries stay small: (N, D) -> (N,)."""
-    return torch.cat([function(part) for part in features.split(8192)])
+    # Written in place: small results kept between large temporaries would fragment the heap.
+    out = features.new_empty(len(features))
+    for into, part in zip(out.split(2048), features.split(2048)):
+        into.copy_(function(part))
+    return out
 
 
 def _euclidean_squared(gf: Tensor) -> BlockDistance:
