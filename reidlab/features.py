@@ -8,6 +8,7 @@ from reidlab.data.batches import normalise
 from reidlab.data.images import decode
 from reidlab.device import pick
 from reidlab.metrics import FeatureSet
+from reidlab.models.osnet import fold_batch_norm
 from reidlab.progress import track
 
 
@@ -15,7 +16,7 @@ from reidlab.progress import track
 def extract(
     model: nn.Module,
     images: Tensor,
-    batch_size: int = 128,
+    batch_size: int = 64,
     device: str = "auto",
     precision: str = "auto",
     progress: bool = True,
@@ -23,7 +24,8 @@ def extract(
     """Embeddings of images, in evaluation mode.
 
     Args:
-        model: returns ``Features``; it is moved to the device and left in evaluation mode.
+        model: returns ``Features``. It is left as it is: a copy in evaluation mode, with its
+            batch norms folded into its convolutions, does the work.
         images: (N, 3, H, W) uint8, as from :func:`reidlab.data.images.decode`.
         batch_size: images at a time; the result does not depend on it.
         device: see :func:`reidlab.device.pick`.
@@ -34,7 +36,7 @@ def extract(
         (N, D) float32 on the CPU.
     """
     compute = pick(device, precision)
-    compute.place(model).eval()
+    model = compute.place(fold_batch_norm(model))
     starts = range(0, len(images), batch_size)
     parts = []
     for start in track(starts, "features") if progress else starts:
