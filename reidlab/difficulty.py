@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from reidlab.data.images import decode
-from reidlab.data.table import Dataset
+from reidlab.data.table import DISTRACTOR_PID, Dataset
 from reidlab.metrics import FeatureSet, Ranking, evaluate
 
 #: Height and width in pixels at which colours are measured: Market-1501's own.
@@ -115,8 +115,8 @@ def difficulty(dataset: Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).round({"rank1": 2, "mAP": 2})
 
 
-def identity_colours(frame: pd.DataFrame, stripes: int = 8) -> pd.DataFrame:
-    """Mean stripe colours of every identity, over its images in all cameras.
+def identity_colours(dataset: Dataset, stripes: int = 8) -> pd.DataFrame:
+    """Mean stripe colours of every identity, over its images in all splits and cameras.
 
     Only the middle half of each image counts: the colours are to be the person's, not those of
     the place. Every camera weighs the same, and its own mean is taken off first.
@@ -124,10 +124,11 @@ def identity_colours(frame: pd.DataFrame, stripes: int = 8) -> pd.DataFrame:
     Returns:
         One row a pid (sorted; distractors left out), 3 x ``stripes`` columns.
     """
-    frame = frame[frame.pid > 0]
-    colours = mean_colours(decode(frame, *SIZE), stripes, middle=0.5).numpy()
-    table = pd.DataFrame(colours).assign(pid=frame.pid.to_numpy(), camid=frame.camid.to_numpy())
-    seen = table.groupby(["pid", "camid"]).mean()
+    splits = dataset.splits().values()
+    parts = [mean_colours(decode(split, *SIZE), stripes, middle=0.5) for split in splits]
+    frame = pd.concat(splits, ignore_index=True)
+    table = pd.DataFrame(torch.cat(parts).numpy()).assign(pid=frame.pid, camid=frame.camid)
+    seen = table[table.pid > DISTRACTOR_PID].groupby(["pid", "camid"]).mean()
     return (seen - seen.groupby("camid").transform("mean")).groupby("pid").mean()
 
 
@@ -162,6 +163,64 @@ def distinctive(colours: pd.DataFrame, size: int = 3) -> list[int]:
     np.fill_diagonal(between, np.inf)
     order = np.argsort(-between.min(axis=1), kind="stable")[:size]
     return [int(pid) for pid in colours.index[order]]
+
+
+def pick_samples(
+    dataset: Dataset, junk: pd.DataFrame, seed: int = 0, people: int = 3, views: int = 4
+) -> pd.DataFrame:
+    """Choose what a sample figure shows: distinctive people, look-alikes, distractors and junk.
+
+    Args:
+        dataset: people are taken from all of its splits, distractors from its gallery.
+        junk: its junk images, from `reidlab.data.read_junk`.
+        seed: of the choice among a person's images, the distractors and the junk.
+        people: identities in each of the first two rows.
+        views: images of each, from as many different cameras as there are.
+
+    Returns:
+        Columns row (distinctive, look-alike, distractor or junk), path, pid, camid.
+    """
+    rng = np.random.default_rng(seed)
+    everything = pd.concat(dataset.splits().values(), ignore_index=True)
+    colours = identity_colours(dataset)
+    many = everything.pid.value_counts().reindex(colours.index) >= views
+    colours = colours[many] if many.sum() >= people else colours
+    chosen = {
+        "distinctive": distinctive(colours, people),
+        "look-alike": lookalikes(colours, people),
+    }
+    parts = []
+    for row, pids in chosen.items():
+        for pid in pids:
+            shuffled = everything[everything.pid == pid].sample(frac=1, random_state=rng)
+            # First one image of each camera, then second images, until there are enough.
+            turn = shuffled.groupby("camid").cumcount().sort_values(kind="stable").index
+            parts.append(shuffled.loc[turn[:views]].sort_values("camid").assign(row=row))
+    strangers = {"distractor": everything[everything.pid == DISTRACTOR_PID], "junk": junk}
+    for row, frame in strangers.items():
+        count = min(len(frame), people * views // 2)
+        parts.append(frame.sample(count, random_state=rng).assign(row=row))
+    columns = ["row", "path", "pid", "camid"]
+    return pd.concat(parts, ignore_index=True)[columns]
+
+
+def camera_light(dataset: Dataset) -> pd.DataFrame:
+    """Brightness and tint of every camera, over all images of a dataset.
+
+    Returns:
+        One row a camera: dataset, camid, images, brightness (mean grey level, 0 to 1), warmth
+        (mean red minus mean blue).
+    """
+    frame = pd.concat(dataset.splits().values(), ignore_index=True)
+    parts = [mean_colours(decode(split, *SIZE)) for split in dataset.splits().values()]
+    red, green, blue = torch.cat(parts).numpy().T
+    # ITU-R BT.601 luma, the usual grey level of an RGB image.
+    frame = frame.assign(brightness=0.299 * red + 0.587 * green + 0.114 * blue, warmth=red - blue)
+    by_camera = frame.groupby("camid").agg(
+        images=("pid", "size"), brightness=("brightness", "mean"), warmth=("warmth", "mean")
+    )
+    by_camera.insert(0, "dataset", dataset.name)
+    return by_camera.round(4).reset_index()[["dataset", "camid", *by_camera.columns[1:]]]
 
 
 def _distances(colours: pd.DataFrame) -> np.ndarray:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from reidlab import difficulty
-from reidlab.data import load
+from reidlab.data import load, read_junk
+from reidlab.data.images import decode
 from reidlab.metrics import evaluate
 
 
@@ -80,12 +81,34 @@ def test_lookalikes_and_distinctive_identities():
 
 def test_identity_colours_weigh_cameras_alike_and_take_off_their_tint(market_layout, own_cache):
     dataset = load("market-layout", market_layout())
-    colours = difficulty.identity_colours(dataset.train, stripes=2)
-    assert colours.shape == (4, 6)
-    assert colours.index.tolist() == [2, 7, 11, 1500]
-    # Every identity is seen by both cameras, so that the tints taken off add up to nothing.
+    colours = difficulty.identity_colours(dataset, stripes=2)
+    assert colours.index.tolist() == [1, 2, 3, 5, 7, 11, 1500]  # all splits, no distractors
+    assert colours.shape == (7, 6)
+    # Everybody is seen by both cameras, so that the tints taken off leave a mean of zero.
     assert np.allclose(colours.mean(), 0, atol=1e-6)
-    assert 0 not in difficulty.identity_colours(dataset.gallery).index
+
+
+def test_pick_samples_shows_every_kind_from_many_cameras(market_layout, own_cache):
+    folder = market_layout()
+    dataset, junk = load("market-layout", folder), read_junk("market-layout", folder)
+    samples = difficulty.pick_samples(dataset, junk, people=2, views=3)
+    counts = samples.groupby("row").size().to_dict()
+    assert counts == {"distinctive": 6, "look-alike": 6, "distractor": 2, "junk": 1}
+    people = samples[samples.pid > 0]
+    assert (people.groupby(["row", "pid"]).camid.nunique() == 2).all()
+    assert samples.equals(difficulty.pick_samples(dataset, junk, people=2, views=3))
+
+
+def test_camera_light(market_layout, own_cache):
+    dataset = load("market-layout", market_layout())
+    table = difficulty.camera_light(dataset).set_index("camid")
+    assert table.images.to_dict() == {1: 15, 2: 18, 3: 2}
+    third = decode(dataset.gallery[dataset.gallery.camid == 3], 128, 64).float() / 255
+    red, green, blue = third.mean((0, 2, 3)).tolist()
+    assert table.warmth[3] == pytest.approx(red - blue, abs=1e-4)
+    assert table.brightness[3] == pytest.approx(
+        0.299 * red + 0.587 * green + 0.114 * blue, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", ["synthetic-a", "synthetic-b"])
