@@ -18,8 +18,12 @@ from reidlab.metrics import FeatureSet, Ranking, evaluate
 #: Height and width in pixels at which colours are measured: Market-1501's own.
 SIZE = (128, 64)
 
-#: Feature name -> number of horizontal stripes that are averaged.
-COLOUR_FEATURES = {"mean colour": 1, "mean colours of 8 stripes": 8}
+#: Feature name -> number of horizontal stripes that are averaged; whether cameras are levelled.
+COLOUR_FEATURES = {
+    "mean colour": (1, False),
+    "mean colours of 8 stripes": (8, False),
+    "8 stripes, cameras levelled": (8, True),
+}
 
 
 def mean_colours(images: Tensor, stripes: int = 1, middle: float = 1.0) -> Tensor:
@@ -93,11 +97,21 @@ def chance_level(query: pd.DataFrame, gallery: pd.DataFrame) -> tuple[float, flo
     return float(np.mean(matches / left)), float(np.mean(precision))
 
 
-def colour_ranking(dataset: Dataset, stripes: int) -> Ranking:
+def level_cameras(features: FeatureSet, gallery: FeatureSet) -> FeatureSet:
+    """Take off each camera's mean feature over the gallery, and with it the camera's tint."""
+    levelled = features.features.clone()
+    for camid in gallery.camids.unique():
+        mean = gallery.features[gallery.camids == camid].mean(0)
+        levelled[features.camids == camid] -= mean
+    return features._replace(features=levelled)
+
+
+def colour_ranking(dataset: Dataset, stripes: int, levelled: bool = False) -> Ranking:
     """Rank a dataset's gallery by the Euclidean distance between mean colours."""
-    return evaluate(
-        colour_features(dataset.query, stripes), colour_features(dataset.gallery, stripes)
-    )
+    query, gallery = (colour_features(part, stripes) for part in (dataset.query, dataset.gallery))
+    if levelled:
+        query, gallery = level_cameras(query, gallery), level_cameras(gallery, gallery)
+    return evaluate(query, gallery)
 
 
 def difficulty(dataset: Dataset) -> pd.DataFrame:
@@ -108,8 +122,8 @@ def difficulty(dataset: Dataset) -> pd.DataFrame:
     """
     rank1, mean_ap = chance_level(dataset.query, dataset.gallery)
     rows = [(dataset.name, "chance", 0, 100 * rank1, 100 * mean_ap)]
-    for feature, stripes in COLOUR_FEATURES.items():
-        scores = colour_ranking(dataset, stripes).summary()
+    for feature, (stripes, levelled) in COLOUR_FEATURES.items():
+        scores = colour_ranking(dataset, stripes, levelled).summary()
         rows.append((dataset.name, feature, 3 * stripes, scores["rank1"], scores["mAP"]))
     columns = ["dataset", "feature", "dimensions", "rank1", "mAP"]
     return pd.DataFrame(rows, columns=columns).round({"rank1": 2, "mAP": 2})

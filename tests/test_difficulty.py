@@ -69,6 +69,20 @@ def test_difficulty_of_images_whose_colour_tells_the_person(tmp_path, own_cache)
     assert table.loc["chance", "mAP"] == pytest.approx(100 * (1 + 1 / 2 + 1 / 3) / 3, abs=0.005)
 
 
+def test_levelling_takes_a_tint_off_and_touches_nothing_else():
+    gallery = difficulty.feature_set(
+        torch.tensor([[1.0, 2], [3, 2], [10, 10], [12, 14]]),
+        pd.DataFrame({"pid": [1, 2, 1, 2], "camid": [1, 1, 2, 2]}),
+    )
+    query = difficulty.feature_set(
+        torch.tensor([[11.0, 12]]), pd.DataFrame({"pid": [1], "camid": [2]})
+    )
+    assert difficulty.level_cameras(query, gallery).features.tolist() == [[0, 0]]
+    levelled = difficulty.level_cameras(gallery, gallery).features
+    assert levelled.tolist() == [[-1, 0], [1, 0], [-1, -2], [1, 2]]
+    assert gallery.features[0].tolist() == [1, 2]  # not written to
+
+
 def test_lookalikes_and_distinctive_identities():
     colours = pd.DataFrame(
         [[0.0, 0.0], [0.01, 0.0], [0.0, 0.01], [3.0, 0.0], [3.0, 0.2], [9.0, 9.0]],

@@ -79,7 +79,7 @@ class Sheet:
             corner, size = (x + 1.5 * INSET, top + 1.5 * INSET), (1 - 3 * INSET, 2 - 3 * INSET)
             frame = Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=3)
             self.axes.add_patch(frame)
-        self.axes.text(x + 0.5, top + 2, caption, ha="center", va="top", fontsize=8,
+        self.axes.text(x + 0.5, top + 2, caption, ha="center", va="top", fontsize=7.5,
                        color=colour or BLACK)  # fmt: skip
 
 
@@ -95,8 +95,8 @@ def sample_figure(samples: pd.DataFrame, images: Tensor) -> Figure:
         Three rows: distinctive people, look-alikes, and distractors left of junk.
     """
     titles = {
-        "distinctive": "Distinctive: nobody else wears these colours",
-        "look-alike": "Look-alikes: different people in nearly the same colours",
+        "distinctive": "Distinctive: furthest from everybody else in colour",
+        "look-alike": "Look-alikes: different people, closest to one another in colour",
     }
     sizes = samples.groupby(["row", "pid"], sort=False).size()
     columns = max(sizes[kind].sum() + GAP * (len(sizes[kind]) - 1) for kind in titles)
@@ -209,7 +209,7 @@ def identity_counts(splits: dict[str, pd.DataFrame]) -> Figure:
     ).sort_index()
     _grouped_bars(load, of_camera)
     load.set(xlabel="camera (camid)", ylabel="images", title="Images per camera")
-    figure.legend(*load.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*load.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -311,5 +311,5 @@ def difficulty_bars(table: pd.DataFrame) -> Figure:
         axes.set(title=title)
     panels[0].set(ylabel="percent")
     panels[0].margins(y=0.15)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
