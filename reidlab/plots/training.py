@@ -58,7 +58,7 @@ def learning_curves(
     if classes is not None:
         _level(loss, chance_loss(classes), "chance: log C")
         _level(loss, floor_loss(classes, smoothing), "lowest possible")
-        loss.set_ylim(bottom=0)
+        loss.set_ylim(0, 1.45 * max(chance_loss(classes), history["train_loss"].max()))
     loss.set(title="Loss", ylabel="cross entropy (nats)")
     _line(score, history, "rank1", GREEN, "Rank-1")
     _line(score, history, "mAP", BLUE, "mAP")
@@ -69,8 +69,66 @@ def learning_curves(
     for axes in (loss, score, rate):
         axes.set(xlabel="epoch", xlim=(0.8, max(last, 2) + 0.2))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend()
+    loss.legend(loc="upper right")
+    if score.get_legend_handles_labels()[1]:
+        score.legend()
+    return figure
+
+
+def describe(history: pd.DataFrame, classes: int, smoothing: float) -> str:
+    """What the learning curves say, in sentences made from their numbers.
+
+    Args:
+        history: as in :func:`learning_curves`; empty for a run of 0 epochs.
+        classes: training identities.
+        smoothing: ε of the label smoothing.
+    """
+    if not len(history):
+        return "Nothing was trained: the scores below are those of the initial weights."
+    first, last = history.iloc[0], history.iloc[-1]
+    said = [
+        f"The training loss went from {first.train_loss:.2f} in epoch 1 to {last.train_loss:.2f} "
+        f"in epoch {last.epoch:.0f}; chance is {chance_loss(classes):.2f}, the best possible "
+        f"{floor_loss(classes, smoothing):.2f}."
+    ]
+    if pd.notna(last.get("val_loss")):
+        side = "above" if last.val_loss > last.train_loss else "below"
+        said.append(
+            f"On held-out images it ends at {last.val_loss:.2f}, {side} the training loss, and "
+            f"{last.val_accuracy:.1f} % of them are given to the right one of {classes} people."
+        )
+    scored = history.dropna(subset=["mAP"])
+    best = scored.loc[scored["mAP"].idxmax()]
+    said.append(
+        f"The mAP went from {scored['mAP'].iloc[0]:.1f} % to {scored['mAP'].iloc[-1]:.1f} %; "
+        f"its best epoch was number {best.epoch:.0f}, with {best['mAP']:.1f} %."
+    )
+    return " ".join(said)
+
+
+def compare_learning(
+    panels: dict[str, dict[str, pd.DataFrame]], levels: dict[str, dict[str, float]] | None = None
+) -> Figure:
+    """The mAP over the epochs, of several trainings on one target, a panel for each target.
+
+    Args:
+        panels: target -> label -> history.
+        levels: target -> label -> mAP in percent of what was not trained on the target, drawn as
+            a level line.
+    """
+    figure, row = new_figure(3.4, 1, len(panels), sharey=True, squeeze=False)
+    levels = levels or {}
+    for axes, (target, histories) in zip(row[0], panels.items()):
+        colors = iter((BLUE, VERMILLION, GREEN, BLACK))
+        for label, history in histories.items():
+            _line(axes, history, "mAP", next(colors), label)
+        for label, value in levels.get(target, {}).items():
+            axes.axhline(value, color=BLACK, linestyle="--", linewidth=1.2, label=label)
+        axes.set(title=f"Target: {target}", xlabel="epochs on the target")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set_ylim(bottom=0)
+        axes.legend()
+    row[0][0].set_ylabel("mAP on the target (%)")
     return figure
 
 
@@ -112,4 +170,5 @@ def _level(axes: Axes, value: float, text: str) -> None:
         va="bottom",
         fontsize="small",
         color="0.35",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
     )
