@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import pickle
-import re
 import shutil
 import urllib.request
 import warnings
@@ -201,18 +200,27 @@ def _read_pickle(file: Path) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; errors say enough
             return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = re.search(r"WeightsUnpickler error: ([^\n]*)", str(error))
-        raise WeightsError(
-            f"{file}: is not a plain file of tensors, and was not loaded: unpickling anything "
-            f"else can run code ({reason[1].strip() if reason else 'no PyTorch file'}). If you "
-            "trust its source, read it in PyTorch yourself and save only `state_dict` tensors."
-        ) from error
     # A truncated file surfaces as any of these, depending on where it was cut.
-    except (RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
-        raise WeightsError(f"{file}: cannot be read ({type(error).__name__}: "
-                           f"{str(error)[:120]}); it is truncated or damaged, fetch it again"
-                           ) from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError,
+            ValueError) as error:
+        # torch wraps the unpickler's own words in advice to switch its protection off.
+        reason = str(error.__context__ if isinstance(error, pickle.UnpicklingError) else error)
+        reason = reason.partition("\n")[0].partition(". ")[0]
+        foreign_pickle = reason.startswith("Unsupported operand") and _begins(file, pickle.PROTO)
+        if "global" in reason.lower() or foreign_pickle:
+            message = (
+                "is not a plain file of tensors, and was not loaded: unpickling anything else "
+                f"can run code ({reason}). If you trust its source, read it in PyTorch yourself "
+                "and save only its `state_dict` of tensors")
+        else:
+            message = (f"cannot be read as a PyTorch checkpoint ({type(error).__name__}: "
+                       f"{reason}); it is truncated or damaged, fetch it again")
+        raise WeightsError(f"{file}: {message}") from error
+
+
+def _begins(file: Path, start: bytes) -> bool:
+    with open(file, "rb") as opened:
+        return opened.read(len(start)) == start
 
 
 def _shorten(keys: Sequence[str], most: int = 8) -> str:
