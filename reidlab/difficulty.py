@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reidlab.data.images import decode
 from reidlab.data.table import DISTRACTOR_PID, Dataset
-from reidlab.metrics import FeatureSet, Ranking, evaluate
+from reidlab.metrics import FeatureSet, Ranking, evaluate, retrieve
 
 #: Height and width in pixels at which colours are measured: Market-1501's own.
 SIZE = (128, 64)
@@ -129,21 +129,49 @@ def difficulty(dataset: Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).round({"rank1": 2, "mAP": 2})
 
 
-def identity_colours(dataset: Dataset, stripes: int = 8) -> pd.DataFrame:
+def identity_colours(dataset: Dataset, stripes: int = 4) -> pd.DataFrame:
     """Mean stripe colours of every identity, over its images in all splits and cameras.
 
-    Only the middle half of each image counts: the colours are to be the person's, not those of
+    Only the middle third of each image counts: the colours are to be the person's, not those of
     the place. Every camera weighs the same, and its own mean is taken off first.
 
     Returns:
         One row a pid (sorted; distractors left out), 3 x ``stripes`` columns.
     """
     splits = dataset.splits().values()
-    parts = [mean_colours(decode(split, *SIZE), stripes, middle=0.5) for split in splits]
+    parts = [mean_colours(decode(split, *SIZE), stripes, middle=1 / 3) for split in splits]
     frame = pd.concat(splits, ignore_index=True)
     table = pd.DataFrame(torch.cat(parts).numpy()).assign(pid=frame.pid, camid=frame.camid)
     seen = table[table.pid > DISTRACTOR_PID].groupby(["pid", "camid"]).mean()
     return (seen - seen.groupby("camid").transform("mean")).groupby("pid").mean()
+
+
+def camera_against_coat(dataset: Dataset, stripes: int = 8) -> dict[str, float]:
+    """What moves the colours of an image more: another camera, or another person?
+
+    Args:
+        dataset: its gallery is measured.
+        stripes: of the mean colours.
+
+    Returns:
+        Median Euclidean distance between mean colours of pairs of images: "same person, other
+        camera", "other person, same camera"; and "first answer, same camera", the share of
+        queries, in percent, whose nearest image in colour comes from their own camera.
+    """
+    gallery = colour_features(dataset.gallery, stripes)
+    people = torch.nonzero(gallery.pids > DISTRACTOR_PID).flatten()
+    people = people[:: max(1, len(people) // 3000)]  # pairs enough, whatever the gallery's size
+    features, pids, camids = (field[people] for field in gallery)
+    between = torch.cdist(features, features)
+    same_pid, same_camid = pids[:, None] == pids, camids[:, None] == camids
+    query = colour_features(dataset.query, stripes)
+    first, _ = retrieve(query, gallery, k=1)
+    at_home = gallery.camids[first[:, 0]] == query.camids
+    return {
+        "same person, other camera": float(between[same_pid & ~same_camid].median()),
+        "other person, same camera": float(between[~same_pid & same_camid].median()),
+        "first answer, same camera": 100 * float(at_home.float().mean()),
+    }
 
 
 def lookalikes(colours: pd.DataFrame, size: int = 3) -> list[int]:

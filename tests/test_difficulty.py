@@ -83,6 +83,23 @@ def test_levelling_takes_a_tint_off_and_touches_nothing_else():
     assert gallery.features[0].tolist() == [1, 2]  # not written to
 
 
+def test_camera_against_coat_in_a_world_where_the_camera_wins(tmp_path, own_cache):
+    from PIL import Image
+
+    (tmp_path / "bounding_box_train").mkdir()
+    (tmp_path / "query").mkdir()
+    (tmp_path / "bounding_box_test").mkdir()
+    for camera, light in ((1, 0), (2, 100)):
+        for pid, coat in ((1, 0), (2, 10)):
+            for folder in ("bounding_box_train", "query", "bounding_box_test"):
+                file = tmp_path / folder / f"{pid:04d}_c{camera}s1_000001_00.png"
+                Image.new("RGB", (64, 128), (light + coat, 0, 0)).save(file)
+    found = difficulty.camera_against_coat(load("market-layout", tmp_path), stripes=1)
+    assert found["same person, other camera"] == pytest.approx(100 / 255, abs=1e-6)
+    assert found["other person, same camera"] == pytest.approx(10 / 255, abs=1e-6)
+    assert found["first answer, same camera"] == 100  # the other person, right here
+
+
 def test_lookalikes_and_distinctive_identities():
     colours = pd.DataFrame(
         [[0.0, 0.0], [0.01, 0.0], [0.0, 0.01], [3.0, 0.0], [3.0, 0.2], [9.0, 9.0]],
