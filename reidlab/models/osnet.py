@@ -138,7 +138,7 @@ class ChannelGate(nn.Module):
     def forward(self, streams: list[Tensor]) -> tuple[Tensor, ...]:
         """S tensors (N, C, H, W) -> S tensors (N, C, 1, 1)."""
         # A sum, and not a mean: its gradient is a broadcast view, while that of a mean is
-        # written out in full. With the stacking, 5 to 9 % of a training step on a CPU.
+        # written out in full. With the stacking, 4 to 9 % of a training step on a CPU.
         x = torch.cat([y.sum((2, 3), keepdim=True) for y in streams])
         x = x * (1 / streams[0][0, 0].numel())
         gates = torch.sigmoid(self.fc2(F.relu(self.fc1(x))))
