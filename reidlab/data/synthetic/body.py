@@ -78,9 +78,9 @@ def _legs(person: Person, pose: Pose) -> tuple[list[Part], float]:
         hem = 0.24 if person.bottom == "longskirt" else 0.33 + 0.02 * person.lower.period % 0.08
         cloth = person.upper if person.top == "dress" else person.lower
         top = lift + 0.10
-        flare = 0.098 + 0.005 * (person.lower.period - 3)
+        flare = 0.106 + 0.005 * (person.lower.period - 3)
         parts.append(Part((0, top, 0), (0, hem, 0), _FORWARD,
-                          (0.078 * build, 0.1 * build * person.hips, flare * build,
+                          (0.084 * build, 0.107 * build * person.hips, flare * build,
                            (flare + 0.012) * build), 0.88, (0.2, 0.12),
                           paint.fabric(cloth, (top - hem) / 0.33)))
     if person.top == "coat":
@@ -89,7 +89,7 @@ def _legs(person: Person, pose: Pose) -> tuple[list[Part], float]:
         if person.open_front:
             outside = paint.open_front(outside, tuple(0.6 * c for c in person.lower.colour), 0.3)
         parts.append(Part((0, top, 0), (0, hem, 0.0), _FORWARD,
-                          (0.098 * build, 0.112 * build * person.hips, 0.118 * build), 0.68,
+                          (0.106 * build, 0.118 * build * person.hips, 0.124 * build), 0.85,
                           (0.3, 0.12), outside))
     return parts, lift
 
@@ -97,8 +97,8 @@ def _legs(person: Person, pose: Pose) -> tuple[list[Part], float]:
 def _leg(person: Person, hip: Point, knee: Point, ankle: Point, swing: float) -> list[Part]:
     wide = person.build ** 0.7
     skin, cloth = paint.plain(person.skin), paint.fabric(person.lower, 0.75, sleeve=True)
-    thigh = [0.056 * wide * person.hips, 0.046 * wide, 0.037 * wide]
-    shin = [0.036 * wide, 0.034 * wide, 0.023 * wide]
+    thigh = [0.061 * wide * person.hips, 0.051 * wide, 0.041 * wide]
+    shin = [0.040 * wide, 0.038 * wide, 0.026 * wide]
     upper, lower = cloth, cloth
     bare = person.top == "dress" or person.bottom in ("skirt", "longskirt")
     if bare:
@@ -132,9 +132,10 @@ def _trunk(person: Person, neck: Point, hip: float) -> list[Part]:
     belly = max(person.build - 1.1, 0) * 0.6
     jacket = person.top in ("jacket", "coat")
     loose = 1.12 if jacket else (1.0 if person.tucked or person.top == "dress" else 1.05)
-    widths = [0.062 * shoulders, 0.116 * shoulders * wide ** 0.5, 0.116 * shoulders * wide ** 0.5, 0.108 * wide, 0.100 * wide,
-              (0.088 + 0.03 * belly) * wide, (0.090 + 0.02 * belly) * wide,
-              0.097 * wide * person.hips, 0.088 * wide * person.hips]
+    across = shoulders * wide ** 0.5
+    widths = [0.064 * shoulders, 0.118 * across, 0.121 * across, 0.113 * wide, 0.104 * wide,
+              (0.094 + 0.03 * belly) * wide, (0.096 + 0.02 * belly) * wide,
+              0.103 * wide * person.hips, 0.094 * wide * person.hips]
     widths = widths[:1] + [w * loose for w in widths[1:]]
     # The hem of a top that is worn over the trousers lies below the waist.
     hem = 0.70 if person.tucked else 0.90
@@ -181,23 +182,25 @@ def _arms(person: Person, pose: Pose, neck: Point) -> tuple[list[Part], dict[int
             swing, bend, out = -0.25, 0.75, 0.24
         elif doing == "hold":
             swing, bend, out = 0.05, 0.08, 0.12
-        shoulder = (side * 0.107 * person.shoulders * person.build ** 0.4, neck[1] - 0.05,
+        shoulder = (side * 0.107 * person.shoulders * person.build ** 0.4, neck[1] - 0.053,
                     neck[2] - 0.005)
         elbow = _step(shoulder, 0.165, swing, side * out)
         wrist = _step(elbow, 0.145, swing + bend, side * (0.02 if bend < 1 else -0.3))
-        hand = _step(wrist, 0.035, swing + bend, 0)
+        hand = _step(wrist, 0.05, swing + bend, 0)
         hands[side] = hand
         across = (0.0, sin(swing), cos(swing))
         upper, fore = cloth, cloth
         if sleeve < 1:
             upper, fore = paint.upto(cloth, skin, sleeve), skin
         flare = 1.25 if 0 < sleeve < 1 else 1.0
+        fore = paint.upto(fore, skin, 0.72)  # the hand
+        girth = wide * thick
         parts += [
-            Part(shoulder, elbow, across, (0.034 * wide * thick, 0.033 * wide * thick * flare,
-                                           0.027 * wide * thick), 1.0, (0.9, 0.9), upper),
-            Part(elbow, wrist, across, (0.026 * wide * thick, 0.019 * wide * thick), 1.0,
-                 (1.0, 0.6), fore),
-            Part(wrist, hand, across, (0.018, 0.016), 0.8, (0.8, 1.0), skin),
+            Part(shoulder, elbow, across, (0.033 * wide * thick ** 0.3, 0.036 * girth,
+                                           0.034 * girth * flare, 0.029 * girth),
+                 1.0, (0.8, 0.9), upper),
+            Part(elbow, hand, across, (0.028 * girth, 0.025 * girth, 0.022 * girth, 0.021, 0.017),
+                 1.0, (1.0, 1.0), fore),
         ]
     return parts, hands
 
@@ -210,7 +213,7 @@ def _head(person: Person, pose: Pose, neck: Point) -> list[Part]:
     big = 1.07 if person.hair in ("bob", "long", "curly") else 1.0
     big *= 1.06 if person.hat in ("beanie", "hood") else 1.0
     parts = [Part((0, top, z), (0, chin, z + 0.004), front,
-                  (0.049 * size * big, 0.045 * size * (big if big > 1 else 0.97)), 1.2,
+                  (0.052 * size * big, 0.048 * size * (big if big > 1 else 0.97)), 1.2,
                   (1.15, 1.05), paint.head(person.skin, person.hair_colour, person.hair,
                                            person.hat, person.hat_colour))]
     locks = paint.plain(person.hair_colour)
@@ -220,7 +223,7 @@ def _head(person: Person, pose: Pose, neck: Point) -> list[Part]:
             x, back = behind(0.022)
             low = y - (0.01 if person.hair == "bob" else 0.12)
             parts.append(Part((x, top, back), (x * 1.3, low, back - 0.02), front,
-                              (0.046 * size, 0.055, 0.05), 0.75, (0.9, 0.4), locks))
+                              (0.050 * size, 0.058, 0.052), 0.75, (0.9, 0.4), locks))
         elif person.hair == "curly":
             x, back = behind(0.018)
             parts.append(Part((x, top + 0.012, back), (x, chin + 0.02, back), front,

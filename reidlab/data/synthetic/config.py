@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 #: Raised whenever the same config draws other pixels, so that cached folders are made again.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 
 DOMAINS = ("a", "b", "mixed")
 
@@ -25,6 +25,8 @@ class SyntheticConfig:
         distractors: gallery images with pid 0.
         junk: images in ``bounding_box_test`` with pid -1.
         lookalikes: share of the identities that belong to a group in near-identical colours.
+        camera_spread: how far the cameras' colours lie apart; 0 gives all of them the same.
+        clutter: scales the chance that other people or objects stand in the way.
     """
 
     domain: str
@@ -36,7 +38,9 @@ class SyntheticConfig:
     images_per_camera: tuple[int, int]
     distractors: int
     junk: int
-    lookalikes: float = 0.6
+    lookalikes: float = 0.45
+    camera_spread: float = 1.0
+    clutter: float = 1.0
 
     def __post_init__(self) -> None:
         """Check what the generator relies on, so that a wrong config fails before it draws."""
@@ -62,8 +66,10 @@ _EMBEDDED = dict(
     cameras=6,
     cameras_per_id=(3, 5),
     images_per_camera=(3, 5),
-    distractors=350,
+    distractors=300,
     junk=250,
+    camera_spread=0.6,
+    clutter=0.8,
 )
 _TINY = dict(
     train_ids=12,

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -13,13 +14,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from reidlab.data.synthetic.body import Pose
 from reidlab.data.synthetic.config import GENERATOR_VERSION, SyntheticConfig
 from reidlab.data.synthetic.frame import bad_box, compose, sample_box, station
 from reidlab.data.synthetic.person import Person, population
 from reidlab.data.synthetic.scene import WIDTH
+from reidlab.progress import track
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def _other_shots(config: SyntheticConfig) -> Iterator[Shot]:
 
 def render(config: SyntheticConfig, shot: Shot) -> bytes:
     """The JPEG of one shot; depends on nothing but the two arguments."""
-    place = station(config.domain, config.seed, shot.camid)
+    place = station(config.domain, config.seed, shot.camid, config.camera_spread)
     base = [config.seed, _DOMAIN_CODE[config.domain], _STREAM[shot.split], shot.person + 1,
             shot.camid]
     track = np.random.default_rng([*base, 31])  # what the images of one passage share
@@ -143,18 +144,31 @@ def render(config: SyntheticConfig, shot: Shot) -> bytes:
     row = float(track.uniform(place.scene.far, place.scene.near) * 0.75
                 + 0.25 * rng.uniform(place.scene.far, place.scene.near))
     x = float(track.uniform(0, WIDTH) + rng.normal(0, 60)) % WIDTH
-    return compose(place, person, pose, float(yaw), box, rng, (x, row))
+    return compose(place, person, pose, float(yaw), box, rng, (x, row),
+                   config.clutter)
 
 
 def _record(config: SyntheticConfig) -> str:
     return json.dumps({"generator_version": GENERATOR_VERSION, **asdict(config)}, indent=2) + "\n"
 
 
-def _write(job: tuple[SyntheticConfig, Path, list[Shot]]) -> int:
+_Job = tuple[SyntheticConfig, Path, list[Shot]]
+
+
+def _write(job: _Job) -> None:
     config, root, shots = job
     for shot in shots:
         (root / shot.path).write_bytes(render(config, shot))
-    return len(shots)
+
+
+def _draw_all(jobs: list[_Job], workers: int) -> Iterator[None]:
+    """Do the jobs, in this process or in several; yields as each is done."""
+    if workers == 1:
+        yield from map(_write, jobs)
+    else:
+        # spawn: a fork of a process that already runs torch threads may hang.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(_write, jobs)
 
 
 def generate(config: SyntheticConfig, root: Path, workers: int | None = None,
@@ -188,15 +202,10 @@ def generate(config: SyntheticConfig, root: Path, workers: int | None = None,
         for name in ("bounding_box_train", "query", "bounding_box_test"):
             (folder / name).mkdir(parents=True)
         jobs = [(config, folder, shots[i:i + 50]) for i in range(0, len(shots), 50)]
-        with tqdm(total=len(shots), desc=root.name, unit="image", disable=not progress) as bar:
-            if workers == 1:
-                for job in jobs:
-                    bar.update(_write(job))
-            else:
-                # spawn: a fork of a process that already runs torch threads may hang.
-                with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                    for done in pool.map(_write, jobs):
-                        bar.update(done)
+        done = _draw_all(jobs, workers)
+        if progress:
+            done = track(done, f"drawing {root.name}", len(jobs))
+        deque(done, maxlen=0)
         (folder / _RECORD).write_text(_record(config), encoding="utf-8")
         if root.exists():
             shutil.rmtree(root)

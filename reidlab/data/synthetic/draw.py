@@ -7,6 +7,7 @@ on the chest turns with the body.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -107,55 +108,71 @@ def _project(parts: Sequence[Part], view: np.ndarray, scale: float, foot: tuple[
                       lit, up)
 
 
+def _boxes(parts: Sequence[Part], geo: _Projected, scale: float, width: int,
+           height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels in the bounding box of each part, all in one row: part, column and row, (N,)."""
+    widest = np.array([max(p.widths) for p in parts]) * scale
+    reach = widest * np.maximum(geo.spread, [max(p.caps) for p in parts]) + 1
+    one = geo.start[:, :2]
+    two = one + geo.axis * geo.length[:, None]
+    limit = np.array([width, height])
+    low = np.clip((np.minimum(one, two) - reach[:, None]).astype(np.int64), 0, limit)
+    high = np.clip((np.maximum(one, two) + reach[:, None]).astype(np.int64) + 2, 0, limit)
+    across, down = (high - low).T
+    count = across * down
+    owner = np.repeat(np.arange(len(parts)), count)
+    index = (np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)).astype(np.float32)
+    across_of = across.astype(np.float32)[owner]
+    row = np.floor((index + np.float32(0.5)) / across_of)
+    column = index - row * across_of
+    low = low.astype(np.float32)
+    return owner, column + low[owner, 0], row + low[owner, 1]
+
+
 def _rasterise(parts: Sequence[Part], geo: _Projected, scale: float, width: int,
-               height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Depth-test every part; owner (H*W,) is -1 where there is none, surface (3, H*W) t, u, n."""
-    depth = np.full(height * width, -1e9, np.float32)
-    owner = np.full(height * width, -1, np.int16)
-    surface = np.zeros((3, height * width), np.float32)
-    for i, part in enumerate(parts):
-        x, y, z = geo.start[i]
-        ax, ay = geo.axis[i]
-        length = geo.length[i]
-        radii = np.array(part.widths) * scale
-        reach = radii.max() * max(geo.spread[i], *part.caps) + 1
-        left, right = sorted((x, x + ax * length))
-        top, bottom = sorted((y, y + ay * length))
-        x0, x1 = max(int(left - reach), 0), min(int(right + reach) + 2, width)
-        y0, y1 = max(int(top - reach), 0), min(int(bottom + reach) + 2, height)
-        if x0 >= x1 or y0 >= y1:
-            continue
-        px = (np.arange(x0, x1, dtype=np.float32) + np.float32(0.5 - x))[None]
-        py = (np.arange(y0, y1, dtype=np.float32) + np.float32(0.5 - y))[:, None]
-        t = px * np.float32(ax / length) + py * np.float32(ay / length)
-        lateral = px * np.float32(ay) - py * np.float32(ax)
-        inside = np.minimum(np.maximum(t, 0), 1)
-        if len(radii) == 2:
-            radius = np.float32(radii[0]) + inside * np.float32(radii[1] - radii[0])
-        else:
-            knots = np.arange(0, 33) / 32
-            table = np.interp(knots, np.linspace(0, 1, len(radii)), radii).astype(np.float32)
-            radius = table[(inside * 32).astype(np.int32)]
-        u = lateral / (radius * np.float32(geo.spread[i]))
-        cap = np.where(t < 0, *(np.float32(length / max(c, 0.02)) for c in part.caps))
-        beyond = (t - inside) * cap / radius
-        rest = 1 - u * u - beyond * beyond
-        hit = np.flatnonzero(rest > 0)
-        if not hit.size:
-            continue
-        u, t, inside, radius = (v.ravel()[hit] for v in (u, t, inside, radius))
-        n = np.sqrt(rest.ravel()[hit])
-        here = (np.float32(z) + inside * np.float32(geo.rise[i])
-                + radius * (u * np.float32(geo.depth_u[i]) + n * np.float32(geo.depth_n[i])))
-        at = (hit // (x1 - x0) + y0) * width + hit % (x1 - x0) + x0
-        nearer = here > depth[at]
-        at = at[nearer]
-        depth[at] = here[nearer]
-        owner[at] = i
-        surface[0, at] = t[nearer]
-        surface[1, at] = u[nearer]
-        surface[2, at] = n[nearer]
-    return owner, surface
+               height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Depth-test all parts; for the visible pixels, by part: index, part (V,), t u n (3, V).
+
+    The parts are small, so they go through numpy together: one call for all of them.
+    """
+    owner, x, y = _boxes(parts, geo, scale, width, height)
+    knots = np.arange(33) / 32
+    radii = np.stack([np.interp(knots, np.linspace(0, 1, len(p.widths)), p.widths)
+                      for p in parts]).astype(np.float32) * np.float32(scale)
+    along = geo.axis / geo.length[:, None]
+    across = np.stack([geo.axis[:, 1], -geo.axis[:, 0]], 1) / geo.spread[:, None]
+    middle = geo.start[:, :2] - 0.5  # pixel centres lie at +0.5
+    lines = np.concatenate([along, -(along * middle).sum(1, keepdims=True),
+                            across, -(across * middle).sum(1, keepdims=True)], 1)
+    lines = np.ascontiguousarray(lines.T, np.float32)
+    caps = (geo.length[:, None] / np.maximum([p.caps for p in parts], 0.02)).astype(np.float32)
+
+    t = x * lines[0][owner] + y * lines[1][owner] + lines[2][owner]
+    u = x * lines[3][owner] + y * lines[4][owner] + lines[5][owner]
+    inside = np.minimum(np.maximum(t, 0), 1)
+    radius = radii.ravel()[owner * 33 + (inside * 32).astype(np.int64)]
+    u /= radius
+    beyond = (t - inside) * caps.ravel()[owner * 2 + (t > 0)] / radius
+    rest = 1 - u * u - beyond * beyond
+    hit = np.flatnonzero(rest > 0)
+    owner, t, u, inside, radius = (v[hit] for v in (owner, t, u, inside, radius))
+    n = np.sqrt(rest[hit])
+    pixel = (y[hit] * np.float32(width) + x[hit]).astype(np.int64)
+    z, rise, by_u, by_n = (v.astype(np.float32)[owner] for v in
+                           (geo.start[:, 2], geo.rise, geo.depth_u, geo.depth_n))
+    depth = z + inside * rise + radius * (u * by_u + n * by_n)
+
+    nearest = np.full(height * width, -1e9, np.float32)
+    winner = np.full(height * width, -1, np.int64)
+    bounds = np.searchsorted(owner, np.arange(len(parts) + 1))
+    for first, last in pairwise(bounds):
+        at = pixel[first:last]
+        nearer = np.flatnonzero(depth[first:last] > nearest[at])
+        at, nearer = at[nearer], nearer + first
+        nearest[at] = depth[nearer]
+        winner[at] = nearer
+    kept = np.sort(winner[winner >= 0])
+    return pixel[kept], owner[kept], np.stack([t[kept], u[kept], n[kept]])
 
 
 def draw(parts: Sequence[Part], *, yaw: float, pitch: float, scale: float,
@@ -178,38 +195,42 @@ def draw(parts: Sequence[Part], *, yaw: float, pitch: float, scale: float,
     scale = scale * supersample
     foot = (foot[0] * supersample, foot[1] * supersample)
     geo = _project(parts, view_matrix(yaw, pitch), scale, foot, light)
-    owner, surface = _rasterise(parts, geo, scale, width, height)
-    visible = np.flatnonzero(owner >= 0)
-    order = visible[np.argsort(owner[visible], kind="stable")]
-    bounds = np.searchsorted(owner[order], np.arange(len(parts) + 1))
+    pixel, owner, surface = _rasterise(parts, geo, scale, width, height)
+    t, side, front, shade = _shade(parts, geo, owner, surface, light, folds)
+    bounds = np.searchsorted(owner, np.arange(len(parts) + 1))
+    colours = np.empty((len(pixel), 4), np.float32)
+    colours[:, 3] = 1
+    for part, (first, last) in zip(parts, pairwise(bounds)):
+        if last > first:
+            seen = slice(first, last)
+            colours[seen, :3] = part.paint(t[seen], side[seen], front[seen])
+    colours[:, :3] *= shade[:, None]
     flat = np.zeros((height * width, 4), np.float32)
-    flat[visible, 3] = 1.0
-    for i, part in enumerate(parts):
-        at = order[bounds[i]:bounds[i + 1]]
-        if at.size:
-            flat[at, :3] = _shade(part, geo, i, surface[:, at], light, folds)
+    flat[pixel] = colours
     fine = flat.reshape(height, width, 4)
     rows = sum(fine[k::supersample] for k in range(1, supersample)) + fine[::supersample]
     total = sum(rows[:, k::supersample] for k in range(1, supersample)) + rows[:, ::supersample]
     return total * np.float32(1 / supersample ** 2)
 
 
-def _shade(part: Part, geo: _Projected, i: int, surface: np.ndarray, light: Light,
-           folds: np.ndarray) -> np.ndarray:
-    """Colours (n, 3) of one part's visible points: its paint times the light on it."""
+def _shade(parts: Sequence[Part], geo: _Projected, owner: np.ndarray, surface: np.ndarray,
+           light: Light, folds: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Where on its part each visible point lies (t, side, front), and the light on it; (V,)."""
     t, u, n = surface
-    c0, s0, sign = (np.float32(v[i]) for v in (geo.cos0, geo.sin0, geo.sign))
-    side = c0 * u - sign * s0 * n
-    front = s0 * u + sign * c0 * n
-    along = np.sqrt(np.maximum(1 - u * u - n * n, 0)) * np.where(t < 0.5, -1, 1)
-    norm = np.sqrt(side * side + (front / np.float32(part.ratio)) ** 2 + along * along) + 1e-6
-    lit = geo.lit[i].astype(np.float32)
-    up = geo.up[i].astype(np.float32)
-    direct = np.maximum((side * lit[0] + front * lit[1] + along * lit[2]) / norm, 0)
-    sky = (side * up[0] + front * up[1] + along * up[2]) / norm
-    row = (t * 23 + i * 11).astype(np.int32) & 63
-    column = ((side * 9 + front * 13) + i * 17).astype(np.int32) & 63
-    ambient = (1 - np.float32(light.direct)) * (0.86 + 0.14 * sky)
-    shade = (ambient + np.float32(1.35 * light.direct) * direct) * (0.72 + 0.28 * n)
-    shade *= 1 + folds[row, column]
-    return shade[:, None] * part.paint(t, side, front)
+    c0, s0, sign = (v.astype(np.float32)[owner] for v in (geo.cos0, geo.sin0, geo.sign))
+    turned = sign * n
+    side = c0 * u - s0 * turned
+    front = s0 * u + c0 * turned
+    along = np.sqrt(np.maximum(1 - u * u - n * n, 0)) * np.sign(t - np.float32(0.5))
+    flat = front / np.array([p.ratio for p in parts], np.float32)[owner]
+    norm = 1 / (np.sqrt(side * side + flat * flat + along * along) + np.float32(1e-6))
+    lit = np.ascontiguousarray(geo.lit.T, np.float32)
+    up = np.ascontiguousarray(geo.up.T, np.float32)
+    direct = side * lit[0][owner] + front * lit[1][owner] + along * lit[2][owner]
+    sky = side * up[0][owner] + front * up[1][owner] + along * up[2][owner]
+    row = (t * 23 + owner * 11).astype(np.int64) & 63
+    column = (side * 9 + front * 13 + owner * 17).astype(np.int64) & 63
+    ambient = np.float32(1.12 * (1 - light.direct)) * (0.84 + 0.16 * sky * norm)
+    shade = ambient + np.float32(1.6 * light.direct) * np.maximum(direct * norm, 0)
+    shade *= (0.70 + 0.30 * n) * (1 + folds[row, column])
+    return t, side, front, shade.astype(np.float32)

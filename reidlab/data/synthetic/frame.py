@@ -44,10 +44,10 @@ class Box:
 
 
 @lru_cache(maxsize=32)
-def station(domain: str, seed: int, camid: int) -> Station:
+def station(domain: str, seed: int, camid: int, spread: float) -> Station:
     """The camera ``camid`` (1..) of a network; the same for the same arguments."""
     rng = np.random.default_rng([seed, _DOMAIN_CODE[domain], camid, 11])
-    camera = sample_camera(rng, domain, camid)
+    camera = sample_camera(rng, domain, camid, spread)
     scene = make_scene(rng, domain)
     wide = noise(rng, 128, 128, 8) * 0.16 + noise(rng, 128, 128, 3) * 0.10
     folds = np.ascontiguousarray(wide[:64, :64])
@@ -55,7 +55,7 @@ def station(domain: str, seed: int, camid: int) -> Station:
     for person in population(domain, seed, 1000 + camid, _PASSERS, 0.0):
         yaw = camera.yaws[int(rng.integers(2))] + rng.normal(0, 0.6)
         passers.append(_draw_person(person, Pose(phase=float(rng.uniform(0, 6.28))), yaw, camera,
-                                    folds, Box(0.95, 0.5, 0.98)))
+                                    folds, Box(0.95, 0.5, 0.98), (IMAGE_HEIGHT, IMAGE_WIDTH)))
     things = tuple(_thing(rng, domain) for _ in range(6))
     return Station(camera, scene, tuple(passers), things, folds)
 
@@ -75,12 +75,12 @@ def _thing(rng: np.random.Generator, domain: str) -> np.ndarray:
 
 
 def _draw_person(person: Person, pose: Pose, yaw: float, camera: Camera, folds: np.ndarray,
-                 box: Box) -> np.ndarray:
+                 box: Box, size: tuple[int, int]) -> np.ndarray:
     parts, top = build(person, pose)
-    scale = box.height * IMAGE_HEIGHT / (top * np.cos(camera.pitch) + 0.02)
+    scale = box.height * size[0] / (top * np.cos(camera.pitch) + 0.02)
     return draw(parts, yaw=yaw, pitch=camera.pitch, scale=scale,
-                foot=(box.x * IMAGE_WIDTH, box.foot * IMAGE_HEIGHT),
-                size=(IMAGE_HEIGHT, IMAGE_WIDTH), light=camera.light, folds=folds)
+                foot=(box.x * size[1], box.foot * size[0]), size=size, light=camera.light,
+                folds=folds)
 
 
 def _over(below: np.ndarray, layer: np.ndarray) -> None:
@@ -89,33 +89,36 @@ def _over(below: np.ndarray, layer: np.ndarray) -> None:
     below += layer[..., :3]
 
 
-def _shifted(layer: np.ndarray, dx: int, dy: int, zoom: float) -> np.ndarray:
-    """The layer enlarged about its foot and moved by whole pixels, (128, 64, 4)."""
+def _placed(layer: np.ndarray, dx: float, dy: float, zoom: float,
+            size: tuple[int, int]) -> np.ndarray:
+    """The layer enlarged about its foot, moved by shares of its width and height: (h, w, 4)."""
     height, width = layer.shape[:2]
-    rows = ((np.arange(height) - height - dy) / zoom + height).round().astype(int)
-    cols = ((np.arange(width) - width / 2 - dx) / zoom + width / 2).round().astype(int)
+    rows = ((np.arange(size[0]) + 0.5) / size[0] - 1 - dy) / zoom * height + height
+    cols = ((np.arange(size[1]) + 0.5) / size[1] - 0.5 - dx) / zoom * width + width / 2
+    rows, cols = np.floor(rows).astype(int), np.floor(cols).astype(int)
     moved = layer[rows.clip(0, height - 1)][:, cols.clip(0, width - 1)]
     moved = moved * ((cols >= 0) & (cols < width))[None, :, None]
     return moved * ((rows >= 0) & (rows < height))[:, None, None]
 
 
-def background(place: Station, row: float, x: float, box: Box) -> np.ndarray:
-    """The scene behind a person whose feet stand at (x, row), (128, 64, 3) in 0..1."""
+def background(place: Station, row: float, x: float, box: Box,
+               size: tuple[int, int]) -> np.ndarray:
+    """The scene behind a person whose feet stand at (x, row), (h, w, 3) in 0..1."""
     scene = place.scene
     tall = scene.slope * (row - scene.horizon) / box.height  # height of the box in the scene
     top = row - tall * box.foot
     left = x - tall / 2 * box.x
     fit = min(max(left, 0), WIDTH - tall / 2)
     crop = (fit, max(top, 0), fit + tall / 2, min(max(top, 0) + tall, scene.image.height))
-    image = scene.image.resize((IMAGE_WIDTH, IMAGE_HEIGHT), Image.Resampling.BILINEAR, box=crop)
+    image = scene.image.resize(size[::-1], Image.Resampling.BILINEAR, box=crop)
     return np.asarray(image, np.float32) / np.float32(255)
 
 
 def sample_box(rng: np.random.Generator) -> Box:
     """A detector's box: mostly good, sometimes loose, sometimes without feet or head."""
-    height = float(0.90 * np.exp(rng.normal(0, 0.05)))
+    height = float(0.93 * np.exp(rng.normal(0, 0.045)))
     x = float(0.5 + rng.normal(0, 0.04))
-    foot = float(0.965 + rng.normal(0, 0.02))
+    foot = float(0.97 + rng.normal(0, 0.02))
     kind = rng.random()
     if kind < 0.07:  # cut off the feet
         foot, height = foot + rng.uniform(0.05, 0.16), height * 1.1
@@ -136,8 +139,9 @@ def bad_box(rng: np.random.Generator) -> Box:
 
 
 def _ground_shadow(image: np.ndarray, box: Box, strength: float) -> None:
-    ys = np.arange(IMAGE_HEIGHT, dtype=np.float32)[:, None] / IMAGE_HEIGHT - box.foot
-    xs = np.arange(IMAGE_WIDTH, dtype=np.float32)[None] / IMAGE_WIDTH - box.x
+    height, width = image.shape[:2]
+    ys = np.arange(height, dtype=np.float32)[:, None] / height - box.foot
+    xs = np.arange(width, dtype=np.float32)[None] / width - box.x
     away = (ys / 0.022) ** 2 + (xs / (0.26 * box.height)) ** 2
     image *= (1 - np.float32(strength) * np.exp(-away))[..., None]
 
@@ -156,20 +160,25 @@ def compose(place: Station, person: Person | None, pose: Pose, yaw: float, box: 
         spot: (x, row) of the feet in the scene.
         clutter: scales the chance of other people and objects.
     """
-    image = background(place, spot[1], spot[0], box)
+    # Everything is drawn at the resolution of the sensor and enlarged at the end.
+    share = min(max(place.camera.resolution * rng.uniform(0.8, 1.1), 0.35), 1.0)
+    size = (round(IMAGE_HEIGHT * share), round(IMAGE_WIDTH * share))
+    image = background(place, spot[1], spot[0], box, size)
     if rng.random() < 0.22 * clutter:  # somebody further back
         passer = place.passers[int(rng.integers(len(place.passers)))]
-        _over(image, _shifted(passer, int(rng.choice((-1, 1)) * rng.uniform(14, 36)),
-                              -int(rng.uniform(6, 26)), float(rng.uniform(0.65, 0.9))))
+        side = float(rng.choice((-1, 1)))
+        _over(image, _placed(passer, side * rng.uniform(0.22, 0.56), -rng.uniform(0.05, 0.20),
+                             rng.uniform(0.65, 0.9), size))
     if person is not None:
         _ground_shadow(image, box, 0.5 * place.camera.light.direct + 0.2)
-        _over(image, _draw_person(person, pose, yaw, place.camera, place.folds, box))
+        _over(image, _draw_person(person, pose, yaw, place.camera, place.folds, box, size))
     hidden = rng.random()
     if hidden < 0.10 * clutter:  # somebody in front
         passer = place.passers[int(rng.integers(len(place.passers)))]
-        _over(image, _shifted(passer, int(rng.choice((-1, 1)) * rng.uniform(22, 38)),
-                              int(rng.uniform(2, 26)), float(rng.uniform(1.0, 1.3))))
+        side = float(rng.choice((-1, 1)))
+        _over(image, _placed(passer, side * rng.uniform(0.34, 0.6), rng.uniform(0.02, 0.2),
+                             rng.uniform(1.0, 1.3), size))
     elif hidden < 0.18 * clutter:  # something in front
         thing = place.things[int(rng.integers(len(place.things)))]
-        _over(image, _shifted(thing, int(rng.normal(0, 18)), int(rng.uniform(0, 50)), 1.0))
-    return develop(place.camera, image, rng)
+        _over(image, _placed(thing, rng.normal(0, 0.28), rng.uniform(0, 0.4), 1.0, size))
+    return develop(place.camera, image, (IMAGE_WIDTH, IMAGE_HEIGHT), rng)

@@ -122,7 +122,7 @@ def _fabric(rng: np.random.Generator, palette: tuple[Colour, ...],
             patterns: dict[str, float]) -> Fabric:
     colour = _tint(rng, palette)
     for _ in range(4):  # a pattern needs a colour that can be told from the first
-        second = _tint(rng, palette + ((.92, .92, .90), (.08, .08, .08)))
+        second = _tint(rng, (*palette, (.92, .92, .90), (.08, .08, .08)))
         if np.abs(np.subtract(colour, second)).sum() > 0.5:
             break
     return Fabric(colour, second, _pick(rng, patterns), float(rng.uniform(3.5, 9)),

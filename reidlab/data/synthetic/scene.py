@@ -111,10 +111,10 @@ def _backdrop(rng: np.random.Generator, image: Image.Image, pen: ImageDraw.Image
         if kind in ("hedge", "trees"):
             green = np.array((0.20, 0.34, 0.14)) * rng.uniform(0.7, 1.3)
             pen.rectangle((x, 0, right, wall), fill=_rgb(green, 0.8))
-            for _ in range(width):
-                cx, cy, r = rng.uniform(x, right), rng.uniform(0, wall), rng.uniform(2, 9)
+            leaves = rng.uniform((x, 0, 1.0, 0.45), (right, wall, 4.0, 1.5), (width * 4, 4))
+            for cx, cy, r, level in leaves:
                 pen.ellipse((cx - r, cy - r * 0.7, cx + r, cy + r * 0.7),
-                            fill=_rgb(green, rng.uniform(0.5, 1.6)))
+                            fill=_rgb(green, level))
             if kind == "trees":
                 for trunk in rng.uniform(x, right, 2):
                     pen.rectangle((trunk, 0, trunk + rng.uniform(6, 13), wall),
@@ -132,8 +132,9 @@ def _backdrop(rng: np.random.Generator, image: Image.Image, pen: ImageDraw.Image
                     pen.rectangle((at + 3, 0, min(at + step - 3, right), wall - 6), fill=pane)
                 elif kind == "poster" and rng.random() < 0.6:
                     height = rng.uniform(0.4, 0.8) * wall
+                    paper = rng.uniform(0.2, 0.7) * (1 + rng.normal(0, 0.3, 3))
                     pen.rectangle((at + 4, wall * 0.9 - height, min(at + step - 4, right),
-                                   wall * 0.9), fill=_rgb(rng.uniform(0.1, 0.9, 3)))
+                                   wall * 0.9), fill=_rgb(paper))
                 else:
                     pen.line((at, 0, at, wall), fill=_rgb(tone, 0.8 * level), width=2)
         pen.line((x, wall, right, wall), fill=(40, 40, 40), width=2)
@@ -143,8 +144,8 @@ def _backdrop(rng: np.random.Generator, image: Image.Image, pen: ImageDraw.Image
 def _objects(rng: np.random.Generator, pen: ImageDraw.ImageDraw, horizon: float, wall: float,
              slope: float, outdoor: bool) -> None:
     """Static things that stand on the ground, far ones first."""
-    kinds = ["bicycle", "bicycle", "post", "bush", "bench", "car"] if outdoor else \
-        ["column", "bin", "bench", "barrier", "barrier", "post"]
+    kinds = (["bicycle"] * 3 + ["bush"] * 2 + ["post", "bench", "car"] if outdoor else
+             ["barrier"] * 2 + ["column", "bin", "bench", "post"])
     rows = np.sort(rng.uniform(max(wall, horizon + 60), max(wall, horizon + 60) + 110,
                                int(rng.integers(8, 18))))
     for row in rows:
@@ -175,9 +176,9 @@ def draw_object(rng: np.random.Generator, pen: ImageDraw.ImageDraw, kind: str, x
                           fill=_rgb(tone, 1.25 - 0.2 * k))
     elif kind == "bush":
         green = np.array((0.22, 0.38, 0.15)) * rng.uniform(0.7, 1.3)
-        for _ in range(60):
+        for _ in range(500):
             cx, cy = x + rng.normal(0, 0.2) * tall, y - abs(rng.normal(0, 0.22)) * tall
-            r = rng.uniform(0.02, 0.07) * tall
+            r = rng.uniform(0.01, 0.035) * tall
             pen.ellipse((cx - r, cy - r, cx + r, cy + r), fill=_rgb(green, rng.uniform(0.5, 1.5)))
     elif kind == "bench":
         for up in (0.25, 0.38, 0.48):
