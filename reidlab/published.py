@@ -75,7 +75,7 @@ def load_published(file: Path = FILE) -> pd.DataFrame:
     for line, row in enumerate(frame.to_dict("records"), 2):
         if problem := _problem(row):
             raise DataError(f"{file}, line {line} ({row['system']}): {problem}")
-    counts = {name: "Int64" for name in ("epochs", "height", "width")}
+    counts = dict.fromkeys(("epochs", "height", "width"), "Int64")
     frame = frame.fillna({"note": ""}).astype(counts)
     return frame.assign(size=_size(frame))
 
@@ -189,9 +189,9 @@ def beside(
         kinds: of :data:`KINDS`, those to choose from.
 
     Returns:
-        One row a pair, nearest first: run, rank1, mAP, published, published_rank1, published_mAP, rank1_minus,
-        mAP_minus (ours minus theirs, percentage points), differs, evidence. A run without any
-        row of its kind stands alone.
+        One row a pair, nearest first: run, rank1, mAP, published, published_rank1,
+        published_mAP, rank1_minus, mAP_minus (ours minus theirs, percentage points), differs,
+        evidence. A run without any row of its kind stands alone.
     """
     columns = ["run", "rank1", "mAP", "published", "published_rank1", "published_mAP"]
     columns += ["rank1_minus", "mAP_minus", "differs", "evidence"]
