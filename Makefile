@@ -29,7 +29,7 @@ setup: $(READY) ## set up .venv from requirements.lock (every verb does it by it
 
 study: $(READY) ## regenerate every table and figure: PROFILE=embedded, DATA=folder of real data
 	@python -m reidlab.study check $(PROFILE)
-	@snakemake --cores $(CORES) --resources gpu=1 --rerun-incomplete --quiet host reason \
+	@snakemake --cores $(CORES) --resources gpu=1 --rerun-incomplete --quiet host reason rules \
 		--config profile=$(PROFILE)
 
 smoke: $(READY) ## the whole study in about a minute, on a handful of generated people
@@ -54,6 +54,10 @@ notebooks: $(READY) ## re-execute the source notebooks in place, to renew their 
 
 weights: $(READY) ## remake the shipped weight that was trained on generated people (hours)
 	@$(MAKE) --no-print-directory study PROFILE=pretrain
+	@mkdir -p reidlab/weights
+	@for run in results/pretrain/runs/*; do \
+		cp "$$run/model.safetensors" "reidlab/weights/$$(basename $$run)_synthetic.safetensors"; \
+	done
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --all-extras --upgrade \

@@ -3,19 +3,21 @@
 #   snakemake -n                                   the plan of the embedded profile
 #   snakemake --cores 2                            carry it out
 #   snakemake --cores 2 --config profile=market1501 data=/folder/with/the/archives
-#   snakemake --executor slurm --jobs 8 ...        the same graph on a cluster with a shared
-#                                                  file system (or kubernetes, see README.md)
+#   snakemake --executor slurm --jobs 8 ...        the same graph on a cluster; on kubernetes too,
+#                                                  with the checkout on a volume that all jobs see
 #
 # `make study` does the same and sets everything up first. Every job is one command of
 # reidlab/study.py that can be typed by hand.
 
 import os
-from glob import glob
+import sys
 
 from snakemake.exceptions import WorkflowError
 
 from reidlab import study
 from reidlab.errors import ReidlabError
+from reidlab.notebooks import failures
+from reidlab.sources import imported_by
 
 if config.get("data"):
     # Jobs inherit it; on other nodes too, where this file is read again with the same config.
@@ -25,26 +27,19 @@ try:
     PROFILE = study.load_profile(str(config.get("profile", "embedded")))
 except ReidlabError as error:
     raise WorkflowError(str(error)) from None
+os.environ["REIDLAB_PLAN"] = PROFILE.to_json()  # so that no job has to check it again
 
 RESULTS = os.path.relpath(PROFILE.results)
 
 # Results are in git, and after a clone their times say nothing. What is up to date is told by
-# marks that are not in git: a fresh clone remakes everything.
+# marks that are not in git: a fresh clone remakes everything. A mark's content changes with what
+# it stands for, since Snakemake takes a newer file of the same content for unchanged.
 DONE = f"{RESULTS}/.done"
 
-# A change of the plots does not train anything again.
-SHOW = {"reidlab/results.py", "reidlab/study.py", "reidlab/notebooks.py", "reidlab/profiles.py"}
-CODE = sorted(glob("reidlab/**/*.py", recursive=True))
-DATA_CODE = [file for file in CODE if file.startswith("reidlab/data/")]
-TRAINING_CODE = [file for file in CODE if file not in SHOW and "/plots" not in file]
-TRAINING_CODE += sorted(glob("reidlab/**/*.safetensors", recursive=True))
 
-RUN_FILES = ["metrics.json", "model.safetensors", "history.csv", "per_query.parquet"]
-
-
-def run_files(name):
-    """Files of a finished run that others read."""
-    return [f"{RESULTS}/runs/{name}/{file}" for file in RUN_FILES]
+def code_of(*files):
+    """The files of the package that the given modules and notebooks import."""
+    return [os.path.relpath(file) for file in imported_by(*files)]
 
 
 def source_notebook(name):
@@ -61,6 +56,17 @@ localrules:
     report,
 
 
+onstart:
+    for file in failures(PROFILE.results):
+        file.unlink()
+
+
+onerror:
+    # Snakemake's own report is long: the last lines say which notebook failed, where and why.
+    for file, message in failures(PROFILE.results).items():
+        sys.stderr.write(f"\nError: {message}\n  The notebook as far as it came: {file}\n")
+
+
 rule all:
     input:
         f"{DONE}/report",
@@ -68,9 +74,11 @@ rule all:
 
 rule data:
     input:
-        DATA_CODE,
+        code_of("reidlab/data/__init__.py"),
     output:
-        touch(f"{DONE}/data/{{name}}"),
+        f"{DONE}/data/{{name}}",
+    message:
+        "data {wildcards.name}"
     threads: PROFILE.resources["threads"]
     resources:
         mem_mb=PROFILE.resources["mem_mb"],
@@ -82,18 +90,19 @@ rule data:
 rule run:
     input:
         source_notebook(study.TRAINING),
-        TRAINING_CODE,
+        code_of(source_notebook(study.TRAINING)),
         lambda wildcards: f"{DONE}/data/{PROFILE.runs[wildcards.name]['dataset']}",
-        lambda wildcards: (
-            run_files(PROFILE.source(wildcards.name)) if PROFILE.source(wildcards.name) else []
-        ),
+        lambda wildcards: [
+            f"{DONE}/run/{source}" for source in filter(None, [PROFILE.source(wildcards.name)])
+        ],
     output:
-        run_files("{name}"),
         f"{RESULTS}/notebooks/{study.TRAINING}/{{name}}.ipynb",
-        touch(f"{DONE}/run/{{name}}"),
+        f"{DONE}/run/{{name}}",
     params:
-        # Not used by the command: when a run's settings change, Snakemake trains it again.
+        # Not used by the command: when a run's settings change, Snakemake executes it again.
         settings=lambda wildcards: PROFILE.runs[wildcards.name],
+    message:
+        "run {wildcards.name}"
     threads: PROFILE.resources["threads"]
     resources:
         mem_mb=PROFILE.resources["mem_mb"],
@@ -106,17 +115,19 @@ rule run:
 rule analysis:
     input:
         lambda wildcards: source_notebook(wildcards.name),
-        CODE,
+        lambda wildcards: code_of(source_notebook(wildcards.name)),
         "results/published.csv",
         [f"{DONE}/data/{dataset}" for dataset in PROFILE.datasets],
         lambda wildcards: [
-            file for run in PROFILE.notebooks[wildcards.name].needs for file in run_files(run)
+            f"{DONE}/run/{run}" for run in PROFILE.notebooks[wildcards.name].needs
         ],
     output:
         f"{RESULTS}/notebooks/{{name}}.ipynb",
-        touch(f"{DONE}/notebook/{{name}}"),
+        f"{DONE}/notebook/{{name}}",
     params:
         settings=lambda wildcards: PROFILE.notebooks[wildcards.name].parameters,
+    message:
+        "notebook {wildcards.name}"
     threads: PROFILE.resources["threads"]
     resources:
         mem_mb=PROFILE.resources["mem_mb"],
@@ -132,6 +143,8 @@ rule report:
         [f"{DONE}/run/{name}" for name in PROFILE.runs],
         [f"{DONE}/notebook/{name}" for name in PROFILE.notebooks],
     output:
-        touch(f"{DONE}/report"),
+        f"{DONE}/report",
+    message:
+        "report"
     shell:
         "python -m reidlab.study report {PROFILE.name}"

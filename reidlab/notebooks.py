@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from reidlab import paths
 from reidlab.errors import StudyError
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def run_notebook(
     output: Path,
     parameters: dict[str, Any] | None = None,
     timeout: float | None = None,
+    pictures: bool = True,
     stream: TextIO | None = None,
 ) -> Path:
     """Execute a notebook from its first cell to its last.
@@ -57,6 +59,8 @@ def run_notebook(
         output: where the executed notebook goes.
         parameters: values in place of the defaults of the notebook's parameters cell.
         timeout: seconds that one cell may take; None for no bound.
+        pictures: False leaves every picture out of ``output``, so that no photograph of a real
+            data set can be published with it.
         stream: where the notebook's progress (log lines) is shown live; default this process's
             standard error.
 
@@ -78,9 +82,13 @@ def run_notebook(
         try:
             _execute(notebook, source, scratch, parameters, timeout, stream or sys.stderr)
         except Exception as error:
-            shutil.copyfile(scratch / "executed.ipynb", failed)
-            raise StudyError(_explain(error, source, failed)) from error
-        _write(_without_traces(_read(scratch / "executed.ipynb")), output)
+            executed = _read(scratch / "executed.ipynb")
+            message = _explain(error, source, executed)
+            executed.metadata["reidlab"] = {"error": message}
+            _write(executed, failed)
+            raise StudyError(f"{message}\n  The notebook as far as it came: {failed}") from error
+        executed = _without_traces(_read(scratch / "executed.ipynb"))
+        _write(executed if pictures else _without_pictures(executed), output)
     failed.unlink(missing_ok=True)
     return output
 
@@ -225,16 +233,18 @@ def log_to_stderr() -> None:
 
 @contextmanager
 def _batch_environment() -> Iterator[None]:
-    """Environment of the kernel: no progress bars, see :func:`reidlab.progress.track`."""
-    before = os.environ.get("REIDLAB_BATCH")
-    os.environ["REIDLAB_BATCH"] = "1"
+    """The kernel's environment: this package, no progress bars (:mod:`reidlab.progress`)."""
+    package = [str(paths.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    new = {"REIDLAB_BATCH": "1", "PYTHONPATH": os.pathsep.join(package)}
+    before = {name: os.environ.get(name) for name in new}
+    os.environ.update(new)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["REIDLAB_BATCH"]
-        else:
-            os.environ["REIDLAB_BATCH"] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 class _Prefixed:
@@ -251,10 +261,18 @@ class _Prefixed:
         self.stream.flush()
 
 
-def _explain(error: Exception, source: Path, failed: Path) -> str:
+def failures(folder: Path) -> dict[Path, str]:
+    """The failed notebooks below a folder, with what went wrong."""
+    return {
+        file: _read(file).metadata.get("reidlab", {}).get("error", "")
+        for file in sorted(folder.rglob("*.failed.ipynb"))
+    }
+
+
+def _explain(error: Exception, source: Path, executed: Any) -> str:
     """Name notebook, cell and exception; the cell is counted as in the source notebook."""
     added = {"papermill-error-cell-tag", INJECTED_TAG}
-    cells = [cell for cell in _read(failed).cells if not _tags(cell) & added]
+    cells = [cell for cell in executed.cells if not _tags(cell) & added]
     started = [
         index
         for index, cell in enumerate(cells, 1)
@@ -265,7 +283,7 @@ def _explain(error: Exception, source: Path, failed: Path) -> str:
         what = f"{error.ename}: {error.evalue}"
     else:
         what = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-    return f"{source.name} failed in {where}: {what}\n  The notebook as far as it came: {failed}"
+    return f"{source.name} failed in {where}: {what}"
 
 
 def _tags(cell: Any) -> set[str]:
@@ -290,6 +308,17 @@ def _without_traces(notebook: Any) -> Any:
 def _is_progress(output: Any) -> bool:
     is_widget = "application/vnd.jupyter.widget-view+json" in output.get("data", {})
     return is_widget or (output.output_type == "stream" and output.name == "stderr")
+
+
+def _without_pictures(notebook: Any) -> Any:
+    """Leave a line of text where a picture was."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            for kind in [kind for kind in data if kind.startswith("image/")]:
+                del data[kind]
+                data["text/plain"] = "(picture left out: made from research data)"
+    return notebook
 
 
 def _write(notebook: Any, output: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import graphlib
+import json
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from reidlab.errors import ReidlabError, StudyError
 TRAINING = "03-training"
 
 #: What one job may ask of a machine or a cluster's scheduler, and the defaults.
-RESOURCES = {"threads": 2, "mem_mb": 6000, "runtime": 30, "gpu": 0}
+RESOURCES = {"threads": 1, "mem_mb": 4000, "runtime": 60, "gpu": 0}
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,22 @@ class Profile:
     def results(self) -> Path:
         """Folder of everything that this profile makes."""
         return paths.results(self.name)
+
+    @property
+    def is_public(self) -> bool:
+        """Whether all of its images are generated, so that anybody may see them."""
+        return all(name.startswith("synthetic-") for name in self.datasets)
+
+    def to_json(self) -> str:
+        """As text, for another process: :meth:`from_json` reads it without checking again."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Profile":
+        """The profile that :meth:`to_json` wrote."""
+        fields = json.loads(text)
+        fields["notebooks"] = {name: Notebook(**own) for name, own in fields["notebooks"].items()}
+        return cls(**fields)
 
     def source(self, run: str) -> str | None:
         """The run of this profile that ``run`` starts from, if there is one."""

@@ -3,12 +3,13 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from reidlab import paths
 from reidlab.errors import StudyError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -23,7 +24,7 @@ class Results:
     def __init__(self, profile: str):
         self.folder = paths.results(profile)
 
-    def table(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    def table(self, frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
         """Write ``tables/<name>.csv``: numbers that a second run reproduces digit for digit.
 
         Args:
@@ -35,7 +36,7 @@ class Results:
         """
         return self._csv(frame, "tables", name)
 
-    def timing(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    def timing(self, frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
         """Write ``timings/<name>.csv``: as :meth:`table`, for what a clock measured."""
         return self._csv(frame, "timings", name)
 
@@ -46,7 +47,9 @@ class Results:
         figure.savefig(scratch, format="png", metadata={"Software": None})
         os.replace(scratch, file)
 
-    def _csv(self, frame: pd.DataFrame, folder: str, name: str) -> pd.DataFrame:
+    def _csv(self, frame: "pd.DataFrame", folder: str, name: str) -> "pd.DataFrame":
+        import pandas as pd
+
         file = self._file(folder, name, ".csv")
         scratch = file.with_suffix(".part")
         index = not isinstance(frame.index, pd.RangeIndex)
@@ -64,7 +67,7 @@ class Results:
         return self.folder / folder / f"{name}{ending}"
 
 
-def write_report(profile: str, description: str, scores: pd.DataFrame) -> Path:
+def write_report(profile: str, description: str, scores: "pd.DataFrame") -> Path:
     """Write ``results/<profile>/report.md``: the scores, then every figure and table.
 
     Args:
@@ -96,7 +99,7 @@ def write_report(profile: str, description: str, scores: pd.DataFrame) -> Path:
     return page
 
 
-def _markdown(frame: pd.DataFrame) -> list[str]:
+def _markdown(frame: "pd.DataFrame") -> list[str]:
     """A table in Markdown; floats with two decimals, as the field prints scores."""
     rows = [frame.columns, ["---"] * len(frame.columns)]
     for row in frame.itertuples(index=False):

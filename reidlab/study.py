@@ -5,8 +5,10 @@ A notebook asks for finished runs with :func:`ensure_runs` and leaves tables and
 """
 
 import argparse
+import hashlib
 import json
 import logging
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -17,11 +19,15 @@ from reidlab.errors import ReidlabError, StudyError
 from reidlab.notebooks import parameters_of, run_notebook
 from reidlab.profiles import TRAINING, Notebook, Profile, load_profile, profile_names
 from reidlab.results import Results, write_report
+from reidlab.sources import code_hash, imported_by
 
 if TYPE_CHECKING:  # torch takes seconds to import, and half of the commands do without it
     from reidlab.runs import Run
 
 log = logging.getLogger(__name__)
+
+#: What a run comes down to; the history also holds times, which differ each time.
+RUN_FILES = ("metrics.json", "model.safetensors")
 
 __all__ = [
     "TRAINING",
@@ -158,6 +164,11 @@ def _source_notebook(name: str) -> Path:
     return paths.NOTEBOOKS / f"{name}.ipynb"
 
 
+def _run(profile: Profile, name: str, output: Path, parameters: dict[str, Any]) -> None:
+    source, timeout = _source_notebook(name), profile.cell_timeout
+    run_notebook(source, output, parameters, timeout, pictures=profile.is_public)
+
+
 def _executed(profile: Profile, *name: str) -> Path:
     return profile.results.joinpath("notebooks", *name[:-1], f"{name[-1]}.ipynb")
 
@@ -169,28 +180,69 @@ def prepare_data(profile: Profile, name: str) -> None:
     """Load a dataset once, which unpacks or generates it and checks its counts."""
     from reidlab import data
 
+    log.info("data %s", name)
     dataset = data.load(name)
     counts = ", ".join(f"{split} {len(frame):,}" for split, frame in dataset.splits().items())
     log.info("%s: %s images", name, counts)
+    _mark(profile, f"data/{name}", dataset.fingerprint)
 
 
 def train_run(profile: Profile, name: str) -> None:
     """Execute the training notebook for one run; the run folder and the notebook are the result.
 
-    An interrupted run with the same settings goes on. Leftovers of other settings make room:
-    here the profile is the authority, and results are regenerated, never edited.
+    A finished run that rests on the same settings, code and initial weights is not trained
+    again, and an interrupted one goes on; then only the notebook is new. Anything else in the
+    run's folder makes room: results are regenerated, never edited.
     """
-    from reidlab.runs import load_run
-
     config, folder = profile.runs[name], run_folder(profile.name, name)
-    settings = folder / "config.json"
-    if settings.is_file() and json.loads(settings.read_text()) != config:
-        log.info("%s: the profile's settings have changed, starting afresh", name)
-        shutil.rmtree(folder)
+    _make_room(folder, config, _rests_on(profile, name))
     parameters = {"profile": profile.name, "run": name, **config}
-    output = _executed(profile, TRAINING, name)
-    run_notebook(_source_notebook(TRAINING), output, parameters, profile.cell_timeout)
-    load_run(folder)  # raises where the notebook left no finished run
+    log.info("run %s: %s", name, _summary(config))
+    _run(profile, TRAINING, _executed(profile, TRAINING, name), parameters)
+    if not (folder / "metrics.json").is_file():
+        raise StudyError(f"{TRAINING}.ipynb left no finished run in {folder}.")
+    _mark(profile, f"run/{name}", *map(_sha256, (folder / file for file in RUN_FILES)))
+
+
+def _rests_on(profile: Profile, name: str) -> dict[str, str]:
+    """Hashes of what a training's numbers follow from, besides its settings and data."""
+    rests_on = {"code": code_hash(imported_by(paths.ROOT / "reidlab" / "train.py"))}
+    if source := profile.source(name):
+        weights = [run_folder(profile.name, source) / "model.safetensors"]
+    elif profile.runs[name]["init"] == "synthetic":
+        weights = sorted((paths.ROOT / "reidlab").rglob("*.safetensors"))
+    else:
+        weights = []
+    for file in weights:
+        rests_on[file.name] = _sha256(file)
+    return rests_on
+
+
+def _make_room(folder: Path, config: dict[str, Any], rests_on: dict[str, str]) -> None:
+    """Remove a run that rests on something else, and note what the next one rests on.
+
+    A run without a note was made by hand with fit(): its settings are all that can be compared.
+    """
+    settings, note = folder / "config.json", folder / ".rests-on.json"
+    why = None
+    if settings.is_file() and json.loads(settings.read_text()) != config:
+        why = "the profile's settings have changed"
+    elif note.is_file() and json.loads(note.read_text()) != rests_on:
+        why = "code or initial weights have changed"
+    elif (folder / "metrics.json").is_file() and not (folder / "model.safetensors").is_file():
+        why = "its weights are not here"  # they are not in git
+    if why:
+        log.info("%s: %s, starting afresh", folder.name, why)
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(rests_on, indent=2) + "\n")
+
+
+def _summary(config: dict[str, Any]) -> str:
+    """A run's settings in a line."""
+    work = f"{config['epochs']} epochs" if config["epochs"] else "evaluation only"
+    size = f"{config['height']}x{config['width']}"
+    return f"{config['model']} on {config['dataset']} at {size}, init {config['init']}, {work}"
 
 
 def execute(profile: Profile, name: str) -> None:
@@ -200,9 +252,11 @@ def execute(profile: Profile, name: str) -> None:
             f"Profile {profile.name} has no notebook {name!r}. "
             f"It has: {', '.join(profile.notebooks) or 'none'}."
         )
+    log.info("notebook %s", name)
     parameters = {"profile": profile.name, **profile.notebooks[name].parameters}
     output = _executed(profile, name)
-    run_notebook(_source_notebook(name), output, parameters, profile.cell_timeout)
+    _run(profile, name, output, parameters)
+    _mark(profile, f"notebook/{name}", _sha256(output))
 
 
 def report(profile: Profile) -> None:
@@ -212,6 +266,18 @@ def report(profile: Profile) -> None:
     runs = [load_run(run_folder(profile.name, name)) for name in profile.runs]
     page = write_report(profile.name, profile.description, runs_table(runs))
     log.info("results: %s", page)
+    _mark(profile, "report", _sha256(page))
+
+
+def _mark(profile: Profile, name: str, *content: str) -> None:
+    """Tell the graph that a step is done; the content says with what result."""
+    mark = profile.results / ".done" / name
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text("\n".join(content) + "\n")
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def refresh_notebooks() -> None:
@@ -219,6 +285,16 @@ def refresh_notebooks() -> None:
     for source in sorted(paths.NOTEBOOKS.glob("[0-9][0-9]-*.ipynb")):
         log.info("%s", source.name)
         run_notebook(source, source, timeout=600)
+
+
+def _checked(name: str) -> Profile:
+    """The profile; a job of the graph gets the one that the Snakefile has checked.
+
+    Checking imports torch, and would take longer than the rest of the command.
+    """
+    plan = os.environ.get("REIDLAB_PLAN")
+    profile = Profile.from_json(plan) if plan else None
+    return profile if profile and profile.name == name else load_profile(name)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -246,9 +322,9 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.verb == "check":
             check(given.profile)
         elif given.verb == "report":
-            report(load_profile(given.profile))
+            report(_checked(given.profile))
         else:
-            commands[given.verb](load_profile(given.profile), given.name)
+            commands[given.verb](_checked(given.profile), given.name)
     except ReidlabError as error:
         sys.stderr.write(f"\nError: {error}\n")
         return 1
