@@ -34,12 +34,17 @@ def cmc_curves(
     rows = math.ceil(len(curves) / columns)
     longest = max(len(runs) for runs in curves.values())
     figure, grid = new_figure(rows * (3.6 + 0.22 * longest), rows, columns, squeeze=False)
-    styles = _line_styles([run for runs in curves.values() for run in runs])
     for axes, (dataset, runs) in zip(grid.flat, curves.items()):
-        for run, cmc in sorted(runs.items(), key=lambda item: -item[1][0]):
+        ordered = sorted(runs.items(), key=lambda item: -item[1][0])
+        for i, (run, cmc) in enumerate(ordered):
             percent = 100 * np.asarray(cmc[:ranks])
-            label = f"{percent[0]:5.1f} %  {run}"
-            axes.plot(range(1, len(percent) + 1), percent, label=label, **styles[run])
+            axes.plot(
+                range(1, len(percent) + 1),
+                percent,
+                color=PALETTE[i % len(PALETTE)],
+                linestyle=LINES[i // len(PALETTE) % len(LINES)],
+                label=f"{percent[0]:5.1f} %  {run}",
+            )
         start = 100 * min(cmc[0] for cmc in runs.values())
         axes.set(title=dataset, xlabel="rank k", xlim=(0.7, ranks + 0.3))
         axes.set_ylim(max(0, 5 * math.floor(start / 5) - 2), 101)
@@ -74,11 +79,8 @@ def difference_histogram(
     axes.axvline(0, color=GREY, linewidth=1, label=f"equal (not drawn): {ties:,}")
     mean, low, high = (100 * v for v in (difference.mean, difference.low, difference.high))
     axes.axvspan(low, high, color=BLACK, alpha=0.15, linewidth=0)
-    axes.axvline(
-        mean,
-        color=BLACK,
-        label=f"mean {mean:+.1f}, {difference.confidence:.0%} interval {low:+.1f} to {high:+.1f}",
-    )
+    text = f"mean {mean:+.1f}, {difference.confidence:.0%} interval {low:+.1f} to {high:+.1f}"
+    axes.axvline(mean, color=BLACK, label=text.replace("-", "−"))
     axes.set(
         xlabel=f"AP of {second} minus AP of {first}, for one query (points)",
         ylabel="queries",
@@ -126,9 +128,10 @@ def transfer_bars(table: pd.DataFrame, scores: tuple[str, ...] = ("Rank-1", "mAP
             bars = axes.bar(places, values, 0.92 * width, color=PALETTE[i], label=way)
             axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=9)
         axes.set_xticks(range(len(scores)), scores)
-        axes.set(title=f"Target: {target}", ylim=(0, 100))
+        axes.set_title(f"Target: {target}")
         axes.grid(axis="x", visible=False)
-    row[0][0].set_ylabel("percent")
+    highest = table[list(scores)].to_numpy(dtype=float).max()
+    row[0][0].set(ylabel="percent", ylim=(0, min(100, max(10, 1.2 * highest))))
     figure.legend(*row[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -211,7 +214,7 @@ def ap_example(ranks: list[int]) -> Figure:
     ):
         for j in range(len(ranks)):
             edge = [left[j], at_hit[j]]
-            axes.fill_between(recall[j : j + 2], edge, color=BLUE, alpha=0.25, linewidth=0)
+            axes.fill_between(recall[j : j + 2], edge, color=BLUE, alpha=0.25, lw=0, aa=False)
             axes.plot(recall[j : j + 2], edge, color=BLUE)
         axes.plot(recall[1:], at_hit, "o", color=BLACK, label="precision at a right answer")
         axes.set(title=f"{name}: AP = {ap:.4f}", xlabel="recall", xlim=(0, 1.02), ylim=(0, 1.08))
@@ -240,17 +243,6 @@ def map_definitions(table: pd.DataFrame) -> Figure:
     axes.set(xlabel="mAP (%)", ylim=(-0.6, len(table) - 0.4), xlim=(0, 100))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
-
-
-def _line_styles(runs: list[str]) -> dict[str, dict[str, str]]:
-    """A colour and a line style for each run, the same in every panel."""
-    return {
-        run: {
-            "color": PALETTE[i % len(PALETTE)],
-            "linestyle": LINES[i // len(PALETTE) % len(LINES)],
-        }
-        for i, run in enumerate(dict.fromkeys(runs))
-    }
 
 
 def _ranked_list(axes: Axes, ranks: list[int]) -> None:

@@ -27,7 +27,7 @@ def floor_loss(classes: int, smoothing: float) -> float:
     target's entropy plus the (never negative) divergence of the prediction from it.
 
     >>> round(floor_loss(751, 0.1), 3)
-    0.985
+    0.986
     >>> floor_loss(751, 0.0)
     0.0
     """
@@ -126,9 +126,9 @@ def compare_learning(
             axes.axhline(value, color=BLACK, linestyle="--", linewidth=1.2, label=label)
         axes.set(title=f"Target: {target}", xlabel="epochs on the target")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.set_ylim(bottom=0)
-        axes.legend()
-    row[0][0].set_ylabel("mAP on the target (%)")
+        axes.legend(loc="upper left")
+    # Only now: limits set panel by panel would stop the shared axis from growing.
+    row[0][0].set(ylabel="mAP on the target (%)", ylim=(0, 1.35 * row[0][0].get_ylim()[1]))
     return figure
 
 
