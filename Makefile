@@ -55,9 +55,8 @@ notebooks: $(READY) ## re-execute the source notebooks in place, to renew their 
 weights: $(READY) ## remake the shipped weight that was trained on generated people (hours)
 	@$(MAKE) --no-print-directory study PROFILE=pretrain
 	@mkdir -p reidlab/weights
-	@for run in results/pretrain/runs/*; do \
-		cp "$$run/model.safetensors" "reidlab/weights/$$(basename $$run)_synthetic.safetensors"; \
-	done
+	@cp results/pretrain/runs/synthetic/model.safetensors \
+		reidlab/weights/osnet_x0_25_synthetic.safetensors
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --all-extras --upgrade \

@@ -119,7 +119,7 @@ def test_profiles_set_only_parameters_that_their_notebooks_have(profile):
 
 def test_study_profiles_execute_every_notebook():
     names = {source.stem for source in SOURCES} - {TRAINING}
-    for profile in ("smoke", "embedded", "market1501", "paper"):
+    for profile in ("smoke", "embedded", "market1501"):
         assert set(load_profile(profile).notebooks) == names, profile
 
 
