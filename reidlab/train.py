@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ from reidlab.runs import (
 
 log = logging.getLogger(__name__)
 
-SCHEDULES = ("plateau", "cosine", "onecycle")
+OPTIMIZERS = ("adamw", "amsgrad", "sgd")
+SCHEDULES = ("plateau", "step", "cosine", "onecycle")
 LOG_EVERY = 30  # seconds between progress lines within a long epoch
 
 
@@ -58,10 +59,14 @@ class TrainConfig:
         width: input width in pixels.
         batch_size: images a step.
         epochs: passes over the training images; 0 evaluates the initial weights only.
-        lr: AdamW's learning rate (the peak, for ``onecycle``).
-        weight_decay: AdamW's decoupled weight decay.
-        schedule: ``plateau`` (x0.1 after 5 epochs without a better validation loss), ``cosine``
-            to zero, or ``onecycle`` (up for a quarter of the steps, then cosine to zero).
+        optimizer: ``adamw``, ``amsgrad`` (torchreid's for fine-tuning OSNet) or ``sgd`` (momentum
+            0.9, the OSNet paper's from scratch).
+        lr: learning rate (the peak, for ``onecycle``).
+        weight_decay: decoupled in ``adamw``, part of the gradient in the others.
+        schedule: ``plateau`` (x0.1 after 5 epochs without a better validation loss), ``step``
+            (x0.1 after each of the milestones), ``cosine`` to zero, or ``onecycle`` (up for a
+            quarter of the steps, then cosine to zero).
+        milestones: epochs of the ``step`` schedule.
         label_smoothing: ε of the cross entropy.
         flip: probability of a horizontal flip.
         pad: zero padding in pixels around an image before the random crop.
@@ -81,9 +86,11 @@ class TrainConfig:
     width: int = 128
     batch_size: int = 16
     epochs: int = 10
+    optimizer: str = "adamw"
     lr: float = 3e-4
     weight_decay: float = 5e-4
     schedule: str = "plateau"
+    milestones: list[int] = field(default_factory=list)
     label_smoothing: float = 0.1
     flip: float = 0.5
     pad: int = 10
@@ -98,8 +105,15 @@ class TrainConfig:
     def __post_init__(self):
         if self.model not in MODELS:
             raise ReidlabError(f"model={self.model!r}: known are {', '.join(MODELS)}.")
+        if self.optimizer not in OPTIMIZERS:
+            raise ReidlabError(f"optimizer={self.optimizer!r}: known are {', '.join(OPTIMIZERS)}.")
         if self.schedule not in SCHEDULES:
             raise ReidlabError(f"schedule={self.schedule!r}: known are {', '.join(SCHEDULES)}.")
+        if (self.schedule == "step") != bool(self.milestones):
+            raise ReidlabError(
+                f"schedule={self.schedule!r} with milestones={self.milestones}: the step schedule "
+                "needs them, the others have none."
+            )
         if self.epochs < 0 or self.batch_size < 2 or self.eval_every < 1:
             raise ReidlabError(
                 f"epochs={self.epochs}, batch_size={self.batch_size}, eval_every="
@@ -148,14 +162,18 @@ def fit(
     return load_run(out)
 
 
-def _refuse_other_config(config: TrainConfig, out: Path) -> None:
-    if not (out / "config.json").is_file():
-        return
+def changed_settings(config: TrainConfig, folder: Path) -> set[str]:
+    """Fields in which a run folder's configuration differs; none where there is no run yet."""
+    if not (folder / "config.json").is_file():
+        return set()
     asked = dataclasses.asdict(config)
     # A field younger than the run has its default there: new fields start out neutral.
-    found = dataclasses.asdict(TrainConfig()) | read_json(out / "config.json")
-    changed = {key for key in asked | found if asked.get(key) != found.get(key)}
-    if changed:
+    found = dataclasses.asdict(TrainConfig()) | read_json(folder / "config.json")
+    return {key for key in asked | found if asked.get(key) != found.get(key)}
+
+
+def _refuse_other_config(config: TrainConfig, out: Path) -> None:
+    if changed := changed_settings(config, out):
         raise StudyError(
             f"{out} holds a run with other settings ({', '.join(sorted(changed))} differ). "
             "Delete the folder, or train under another name."
@@ -189,9 +207,7 @@ class _Training:
         self.loss = LabelSmoothedCrossEntropy(config.label_smoothing)
         self.steps = max(1, len(self.fit_index) // config.batch_size)
         parameters = [*self.model.parameters(), *self.heads.parameters()]
-        self.optimizer = torch.optim.AdamW(
-            parameters, lr=config.lr, weight_decay=config.weight_decay
-        )
+        self.optimizer = _optimizer(config, parameters)
         self.scheduler = _scheduler(config, self.optimizer, self.steps)
         self.history: list[dict[str, float]] = []
         self.seconds_before = 0.0
@@ -213,6 +229,8 @@ class _Training:
             row["train_seconds"] = round(time.perf_counter() - start, 2)
             if self.config.schedule == "plateau":
                 self.scheduler.step(row["val_loss"])
+            elif self.config.schedule == "step":
+                self.scheduler.step()
             start = time.perf_counter()
             if epoch % self.config.eval_every == 0 or epoch == self.config.epochs:
                 ranking = self.rank().summary()
@@ -278,7 +296,7 @@ class _Training:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
-            if config.schedule != "plateau":
+            if config.schedule in ("cosine", "onecycle"):
                 self.scheduler.step()
             total += value * len(index)
             correct += int((logits.argmax(1) == labels).sum())
@@ -366,11 +384,22 @@ def _resolve_init(init: str, out: Path, root: Path | None) -> str:
     return init
 
 
+def _optimizer(config: TrainConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    settings = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, momentum=0.9, **settings)
+    if config.optimizer == "amsgrad":
+        return torch.optim.Adam(parameters, amsgrad=True, **settings)
+    return torch.optim.AdamW(parameters, **settings)
+
+
 def _scheduler(config: TrainConfig, optimizer: torch.optim.Optimizer, steps: int):
     schedulers = torch.optim.lr_scheduler
     total = max(1, steps * config.epochs)
     if config.schedule == "plateau":
         return schedulers.ReduceLROnPlateau(optimizer, factor=0.1, patience=5)
+    if config.schedule == "step":
+        return schedulers.MultiStepLR(optimizer, config.milestones)
     if config.schedule == "cosine":
         return schedulers.CosineAnnealingLR(optimizer, T_max=total)
     return schedulers.OneCycleLR(

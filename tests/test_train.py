@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from reidlab.models.weights import load_weights, save_weights
 from torch.nn import functional as F
 
 from reidlab import data, runs, train
@@ -18,6 +17,7 @@ from reidlab.features import embed, extract
 from reidlab.losses import LabelSmoothedCrossEntropy
 from reidlab.metrics import evaluate
 from reidlab.models import build
+from reidlab.models.weights import load_weights, save_weights
 from reidlab.train import PRESETS, TrainConfig, fit
 
 TINY = TrainConfig(
@@ -124,9 +124,21 @@ def test_same_seed_is_bit_equal_and_another_is_not(root, tmp_path):
     assert not torch.equal(weights_of(first)["fc.0.weight"], weights_of(other)["fc.0.weight"])
 
 
-@pytest.mark.parametrize("schedule", ["plateau", "onecycle", "cosine"])
-def test_interrupted_run_resumes_to_the_same_numbers(root, tmp_path, schedule):
-    config = dataclasses.replace(TINY, epochs=4, schedule=schedule, erase=0.5)
+@pytest.mark.parametrize(
+    ("optimizer", "schedule", "milestones"),
+    [
+        ("adamw", "plateau", []),
+        ("adamw", "onecycle", []),
+        ("amsgrad", "cosine", []),
+        ("sgd", "step", [1, 3]),
+    ],
+)
+def test_interrupted_run_resumes_to_the_same_numbers(
+    root, tmp_path, optimizer, schedule, milestones
+):
+    config = dataclasses.replace(
+        TINY, epochs=4, optimizer=optimizer, schedule=schedule, milestones=milestones, erase=0.5
+    )
     whole = fit(config, tmp_path / "whole", root)
 
     def interrupt(history):
@@ -179,6 +191,22 @@ def test_saved_network_gives_the_saved_numbers(root, tmp_path):
         embed(model, frame, 32, 16, "cpu", "float32") for frame in (dataset.query, dataset.gallery)
     ]
     assert evaluate(*sets).mAP * 100 == pytest.approx(run.metrics["mAP"], abs=1e-4)
+
+
+def test_step_schedule_divides_by_ten_after_each_milestone(root, tmp_path):
+    config = dataclasses.replace(
+        TINY, epochs=4, optimizer="sgd", lr=0.1, schedule="step", milestones=[1, 3], eval_every=4
+    )
+    run = fit(config, tmp_path / "run", root)
+    assert run.history.lr.tolist() == pytest.approx([0.1, 0.01, 0.01, 0.001])
+    assert run.history.mAP.notna().tolist() == [False, False, False, True]
+
+
+def test_run_older_than_a_setting_is_still_the_same_run(root, tmp_path):
+    run = fit(TINY, tmp_path / "run", root)
+    older = {key: value for key, value in run.config.items() if key != "milestones"}
+    (run.path / "config.json").write_text(json.dumps(older))
+    assert fit(TINY, tmp_path / "run", root).metrics == run.metrics
 
 
 def test_complete_run_is_read_not_trained(root, tmp_path, monkeypatch):
@@ -261,6 +289,9 @@ def test_bad_init_leaves_no_run_folder(root, tmp_path):
     [
         ("model", "osnet_x9", "known are osnet_x1_0"),
         ("schedule", "magic", "known are plateau"),
+        ("schedule", "step", "the step schedule needs them"),
+        ("milestones", [3], "the others have none"),
+        ("optimizer", "magic", "known are adamw"),
         ("epochs", -1, "epochs=-1"),
         ("batch_size", 1, "batch_size=1"),
         ("val_fraction", 0.0, "val_fraction=0.0"),
