@@ -2,6 +2,7 @@
 
 import io
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ import torch
 from matplotlib.colors import to_rgba
 
 from reidlab.plots import data as plots
-from reidlab.plots.style import QUERY, RIGHT, WRONG
+from reidlab.plots.style import QUERY, RIGHT, SETTINGS, WRONG
 
 
 def pictures(count, size=(8, 4)):
@@ -20,6 +21,12 @@ def pictures(count, size=(8, 4)):
 def shown(axes):
     """What fills each picture of a sheet, left to right in order of drawing."""
     return [int(image.get_array().max()) for image in axes.images]
+
+
+@pytest.fixture(autouse=True)
+def _in_style():
+    with matplotlib.rc_context(SETTINGS):
+        yield
 
 
 def texts(axes):

@@ -39,6 +39,11 @@ SEQUENTIAL = LinearSegmentedColormap.from_list(
     "reidlab", ["#FFFFFF", "#CFE3F1", "#7DB8DC", BLUE, "#01304C"]
 )
 
+#: Vermillion below, blue above, white at zero.
+DIVERGING = LinearSegmentedColormap.from_list(
+    "reidlab-diverging", ["#7A2E00", VERMILLION, "#F3B58A", "#FFFFFF", "#7DB8DC", BLUE, "#01304C"]
+)
+
 SETTINGS = {
     "figure.dpi": DPI,
     "savefig.dpi": DPI,
