@@ -162,12 +162,12 @@ def differences(ours: dict[str, Any], row: dict[str, Any]) -> list[str]:
     words = []
     for name in SETTINGS:
         mine, theirs = ours[name], row[name]
-        if pd.isna(mine) or NOT_STATED in (mine, theirs):
-            continue
         label = name.replace("_", " ")
+        if pd.isna(mine) or mine == NOT_STATED:
+            continue
         if pd.isna(theirs):
             words.append(f"{label} {mine}, theirs {NOT_STATED}")
-        elif mine != theirs:
+        elif theirs not in (mine, NOT_STATED):
             words.append(f"{label} {mine}, not {theirs}")
     return words
 
@@ -201,7 +201,7 @@ def beside(
         own = {name: mine[name] for name in ("run", "rank1", "mAP")}
         found = _nearest_of_each_kind(mine, candidates)
         if not found:
-            pairs.append(own | {"published": "none", "differs": "", "evidence": ""})
+            pairs.append(own | {"published": "none"})
         for row in found:
             pairs.append(
                 own

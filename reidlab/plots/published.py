@@ -97,4 +97,6 @@ def _legend(figure: Figure, rows: list[tuple]) -> None:
     if any(row["evidence"] == "memory" for *_, row in rows):
         hollow = dict(color=GREY, marker="o", markerfacecolor="white", linestyle="none")
         handles.append(Line2D([], [], label="hollow: recalled, not checked", **hollow))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=max(1, len(handles)), frameon=False
+    )
