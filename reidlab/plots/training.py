@@ -56,7 +56,7 @@ def learning_curves(
     _line(loss, history, "train_loss", BLUE, "training images")
     _line(loss, history, "val_loss", VERMILLION, "held-out images")
     if classes is not None:
-        _level(loss, chance_loss(classes), "chance: log C")
+        _level(loss, chance_loss(classes), "chance: log C", below=True)
         _level(loss, floor_loss(classes, smoothing), "lowest possible")
         loss.set_ylim(0, 1.45 * max(chance_loss(classes), history["train_loss"].max()))
     loss.set(title="Loss", ylabel="cross entropy (nats)")
@@ -155,20 +155,20 @@ def _line(axes: Axes, history: pd.DataFrame, column: str, color: str, label: str
     """One column over the epochs; epochs without a value are left out, not broken at."""
     values = history[["epoch", column]].dropna() if column in history else history.iloc[:0]
     if len(values):
-        axes.plot(values["epoch"], values[column], marker="o", color=color, label=label or None)
+        marker = "o" if len(values) <= 40 else ""
+        axes.plot(values["epoch"], values[column], marker=marker, color=color, label=label or None)
 
 
-def _level(axes: Axes, value: float, text: str) -> None:
+def _level(axes: Axes, value: float, text: str, below: bool = False) -> None:
     axes.axhline(value, color="0.45", linestyle=":", linewidth=1.2)
     axes.annotate(
         text,
         (1, value),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, 3),
+        xytext=(-4, -3 if below else 3),
         textcoords="offset points",
         ha="right",
-        va="bottom",
+        va="top" if below else "bottom",
         fontsize="small",
         color="0.35",
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
     )
