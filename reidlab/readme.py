@@ -1,0 +1,136 @@
+"""The result tables of README.md, made from ``results/``.
+
+``python -m reidlab.readme`` writes them between the two marks; a test holds README.md against
+the tables that are committed with it.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from reidlab import paths
+from reidlab.errors import ReidlabError, StudyError
+from reidlab.published import settings
+
+BEGIN = "<!-- Results: made by `python -m reidlab.readme`, do not edit. -->"
+END = "<!-- End of results. -->"
+
+#: Profiles whose results the first screen shows, each with its heading.
+SHOWN = {
+    "embedded": "Generated people, what `make study` makes",
+    "market1501": "Real people, `make study PROFILE=market1501 DATA=…`",
+}
+
+HEADINGS = ["run", "trained on", "from", "epochs", "tested on", "Rank-1", "mAP"]
+
+
+#: What a network started from, in words.
+STARTS = {"none": "scratch", "imagenet": "ImageNet", "synthetic": "generated people"}
+
+
+def render(results: Path) -> str:
+    """The tables of all profiles that have one, as Markdown.
+
+    Args:
+        results: the folder ``results/``.
+
+    Raises:
+        StudyError: no profile has a comparison table.
+    """
+    parts = []
+    for profile, heading in SHOWN.items():
+        folder = results / profile
+        if (folder / "tables" / "comparison.csv").is_file():
+            parts += [f"**{heading}**", "", *_table(folder), ""]
+    if not parts:
+        raise StudyError(f"{results} holds no tables/comparison.csv yet. Make one: make study")
+    return "\n".join(parts).strip()
+
+
+def _table(folder: Path) -> list[str]:
+    scores = pd.read_csv(folder / "tables" / "comparison.csv")
+    ours = settings(scores)
+    beside = _beside(folder)
+    headings = HEADINGS + ["published beside it"] * bool(beside)
+    rows = [headings, ["---"] * 5 + ["--:"] * 2 + ["---"] * bool(beside)]
+    for row in ours.to_dict("records"):
+        epochs = "0" if pd.isna(row["epochs"]) else str(row["epochs"])
+        start = STARTS.get(row["init"], row["init"])
+        cells = [f"`{row['run']}`", row["trained_on"], start, epochs, row["dataset"]]
+        cells += [f"{row[score]:.1f}" for score in ("rank1", "mAP")]
+        rows.append(cells + [beside.get(row["run"], "–")] * bool(beside))
+    return ["| " + " | ".join(row) + " |" for row in rows] + ["", _caption(folder, scores)]
+
+
+def _beside(folder: Path) -> dict[str, str]:
+    """For each run the nearest published number that is no recollection, if there is one."""
+    file = folder / "tables" / "beside-published.csv"
+    if not file.is_file():
+        return {}
+    pairs = pd.read_csv(file).dropna(subset=["published_mAP"])
+    pairs = pairs[pairs.evidence != "memory"].drop_duplicates("run")
+    return {
+        row.run: f"{row.published_rank1:.1f} / {row.published_mAP:.1f}, {row.published}"
+        for row in pairs.itertuples()
+    }
+
+
+def _caption(folder: Path, scores: pd.DataFrame) -> str:
+    """What else a number depends on: network, size, seeds, distance, device."""
+    networks, seeds = _listed(scores.model), _listed(scores.seed)
+    sizes = _listed(scores.height.astype(str) + "×" + scores.width.astype(str))
+    notes = [f"{networks} at {sizes}", f"seed {seeds}", "single query, percent"]
+    notes.append(f"{_listed(scores.distance)} distance")
+    devices = {
+        json.loads(file.read_text())["device"]
+        for file in (folder / "runs" / name / "provenance.json" for name in scores.run)
+        if file.is_file()
+    }
+    if devices:
+        notes.append(f"computed on {_listed(pd.Series(sorted(devices)))}")
+    caption = "; ".join(notes) + "."
+    if 0 in set(scores.epochs):
+        caption += " 0 epochs: evaluated as it was."
+    if _beside(folder):
+        caption += (
+            " Published beside it: Rank-1 / mAP of the nearest published result, which may be of "
+            "a wider network or a longer training; notebook 07 names every difference."
+        )
+    return caption
+
+
+def _listed(values: pd.Series) -> str:
+    return " and ".join(str(value) for value in dict.fromkeys(values))
+
+
+def with_results(text: str, tables: str) -> str:
+    """README.md with other tables between its marks.
+
+    Raises:
+        StudyError: it does not have each mark once, in order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in after:
+        raise StudyError(
+            f"README.md needs the marks {BEGIN} and {END}, once each and in this order. "
+            "Restore them from git."
+        )
+    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+
+
+def main() -> int:
+    """Renew the tables of README.md; returns the exit status."""
+    file = paths.ROOT / "README.md"
+    try:
+        file.write_text(with_results(file.read_text(), render(paths.ROOT / "results")))
+    except ReidlabError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

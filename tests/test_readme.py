@@ -1,0 +1,181 @@
+"""README.md says what is there: the committed tables, the notebooks, commands and profiles."""
+
+import contextlib
+import re
+import subprocess
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+
+from reidlab import paths, readme
+from reidlab.errors import StudyError
+from reidlab.profiles import load_profile, profile_names
+
+FILE = paths.ROOT / "README.md"
+TEXT = FILE.read_text()
+SOURCES = ("results/*/tables/*.csv", "results/*/runs/*/provenance.json")
+
+
+def committed_results(folder):
+    """The tables and provenance of the last commit, without what a `make study` changed since."""
+
+    def git(*arguments):
+        done = subprocess.run(
+            ["git", *arguments], cwd=paths.ROOT, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    globs = [f":(glob){glob}" for glob in SOURCES]
+    for name in git("ls-files", "--", *globs).split():
+        try:
+            content = git("show", f"HEAD:{name}")
+        except subprocess.CalledProcessError:  # added, but not committed yet
+            continue
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return folder / "results"
+
+
+def renders(folder):
+    """What README.md may show: the tables as they are, or as they were committed."""
+    candidates = [paths.ROOT / "results"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):  # not a git checkout
+        candidates.append(committed_results(folder))
+    for results in candidates:
+        try:
+            yield readme.render(results)
+        except StudyError:
+            continue
+
+
+def test_results_are_those_of_the_tables(tmp_path):
+    possible = [readme.with_results(TEXT, tables) for tables in renders(tmp_path)]
+    if not possible:
+        pytest.skip("there are no results yet")
+    assert TEXT in possible, "README.md is behind results/: .venv/bin/python -m reidlab.readme"
+
+
+def scores(**changes):
+    row = {"run": "a-none", "dataset": "synthetic-a", "model": "osnet_x0_25", "init": "none"}
+    row |= {"height": 128, "width": 64, "epochs": 12, "distance": "euclidean", "seed": 0}
+    return row | {"rank1": 61.234, "mAP": 45.678} | changes
+
+
+def write_tables(folder, profile, rows, beside=None):
+    tables = folder / profile / "tables"
+    tables.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(tables / "comparison.csv", index=False)
+    if beside:
+        pd.DataFrame(beside).to_csv(tables / "beside-published.csv", index=False)
+
+
+def test_render_shows_each_run_with_what_it_depends_on(tmp_path):
+    rows = [scores(), scores(run="a-on-b", init="run:a-none", epochs=0, dataset="synthetic-b")]
+    write_tables(tmp_path, "embedded", rows)
+    text = readme.render(tmp_path)
+    assert "| `a-none` | synthetic-a | scratch | 12 | synthetic-a | 61.2 | 45.7 |" in text
+    assert "| `a-on-b` | synthetic-a | scratch | 0 | synthetic-b | 61.2 | 45.7 |" in text
+    for word in ("osnet_x0_25", "128×64", "seed 0", "single query", "euclidean distance"):
+        assert word in text
+
+
+def test_render_shows_the_nearest_published_number_that_was_read(tmp_path):
+    pair = {"run": "market-none", "published_rank1": 92.2, "published_mAP": 77.8}
+    beside = [
+        pair | {"published": "recalled", "evidence": "memory"},
+        pair | {"published": "the report", "evidence": "read", "published_mAP": 18.6},
+        pair | {"published": "farther", "evidence": "read"},
+    ]
+    write_tables(tmp_path, "market1501", [scores(run="market-none", dataset="market1501")], beside)
+    text = readme.render(tmp_path)
+    assert "| 92.2 / 18.6, the report |" in text
+    assert "recalled" not in text and "farther" not in text
+
+
+def test_render_without_any_results_says_what_to_do(tmp_path):
+    with pytest.raises(StudyError, match="make study"):
+        readme.render(tmp_path)
+
+
+def test_only_what_is_between_the_marks_is_replaced():
+    text = f"above\n{readme.BEGIN}\nold\n{readme.END}\nbelow\n"
+    new = readme.with_results(text, "new")
+    assert new == f"above\n{readme.BEGIN}\n\nnew\n\n{readme.END}\nbelow\n"
+    assert readme.with_results(new, "new") == new
+
+
+@pytest.mark.parametrize("text", ["", readme.BEGIN, readme.END + readme.BEGIN])
+def test_missing_marks_are_an_error(text):
+    with pytest.raises(StudyError, match="marks"):
+        readme.with_results(text, "new")
+
+
+def test_first_screen_has_the_sentence_the_commands_and_the_results():
+    first = TEXT.partition("\n## ")[0]
+    assert first.startswith("# reidlab\n\nA reproducible study of person re-identification")
+    assert "\n    make study " in first and "\n    make test " in first
+    assert first.index("make test") < first.index(readme.BEGIN)
+    assert "10 minutes" in first or re.search(r"about \d+ minutes", first)
+
+
+def test_notebooks_are_listed_in_order_with_their_questions():
+    listed = re.findall(r"^\| \[(\S+)\]\(notebooks/(\S+)\.ipynb\) \| (.+?) \|$", TEXT, re.M)
+    there = []
+    for source in sorted(paths.NOTEBOOKS.glob("*.ipynb")):
+        title = nbformat.read(source, as_version=4).cells[0].source.splitlines()[0]
+        there.append((source.stem, source.stem, title.removeprefix("# ")))
+    assert listed == there
+
+
+def test_profiles_are_those_of_config():
+    listed = re.findall(r"^\| `([a-z0-9]+)` \|", TEXT.partition("## Profiles")[2], re.M)
+    assert sorted(listed) == profile_names()
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_verb_and_link_exists(file):
+    text = (paths.ROOT / file).read_text()
+    makefile = (paths.ROOT / "Makefile").read_text()
+    verbs = re.findall(r"^    make ([a-z]+)\b|`make ([a-z]+)\b", text, re.M)
+    assert verbs
+    for verb in {first or second for first, second in verbs}:
+        assert re.search(rf"^{verb}:", makefile, re.M), verb
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
+        assert (paths.ROOT / link).is_file(), link
+    for module in re.findall(r"python -m (reidlab\.\w+)", text):
+        assert (paths.ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+
+
+def test_example_profile_is_valid(tmp_path):
+    example = re.search(r"```yaml\n(.+?)```", TEXT, re.S)[1]
+    (tmp_path / "mine.yaml").write_text(example)
+    profile = load_profile("mine", tmp_path)
+    assert [*profile.runs] == ["scratch", "pretrained"]
+    assert profile.notebooks["06-retrieval"].parameters == {"run": "pretrained"}
+
+
+def test_example_run_is_valid(tmp_path):
+    example = re.search(r"^    (a-wide: .+)$", TEXT, re.M)[1]
+    settings = yaml.safe_load((paths.CONFIG / "embedded.yaml").read_text())
+    settings["runs"] |= yaml.safe_load(example)
+    (tmp_path / "embedded.yaml").write_text(yaml.safe_dump(settings))
+    assert load_profile("embedded", tmp_path).runs["a-wide"]["model"] == "osnet_x0_5"
+
+
+def test_layout_names_what_exists():
+    section = TEXT.partition("## How the house is laid out")[2].partition("\n## ")[0]
+    for name in re.findall(r"\b(\w+\.py|\w+\.csv)\b", section):
+        assert (
+            list(paths.ROOT.glob(f"reidlab/{name}")) or (paths.ROOT / "results" / name).is_file()
+        )
+    for folder in re.findall(r"^    (\w+)/", section, re.M):
+        assert (paths.ROOT / folder).is_dir(), folder
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md"])
+def test_no_path_of_a_machine(file):
+    text = (paths.ROOT / file).read_text()
+    assert str(paths.ROOT) not in text
+    assert not re.search(r"(?<!\w)/(home|root|Users|tmp|work)/", text)
