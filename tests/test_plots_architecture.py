@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reidlab.models import build
-from reidlab.models.cost import receptive_map, stage_table, stream_receptive_fields
+from reidlab.models.cost import complexity, receptive_map, stage_table, stream_receptive_fields
 from reidlab.models.osnet import gate_activations
 from reidlab.plots import architecture as plots
 from reidlab.plots.style import SETTINGS
@@ -88,7 +88,22 @@ def test_size_against_work_places_and_names_every_network():
     points = np.concatenate([np.asarray(part.get_offsets()) for part in axes.collections])
     assert points == pytest.approx(np.array([[978.9, 2.17], [82.3, 0.2], [2669, 23.5]]))
     assert axes.lines[0].get_xdata().tolist() == pytest.approx([82.3, 978.9])
-    assert "ResNet50\n23.50 M · 2,669 M" in texts(axes)
+    assert "ResNet50: 23.50 M, 2,669 M" in texts(axes)
+
+
+def test_labels_of_the_networks_do_not_overlap():
+    names = ("osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25")
+    costs = [complexity(build(name)) for name in names]
+    params = [*(cost.params for cost in costs), 23_508_032, 2_971_952]
+    multadds = [*(cost.multadds for cost in costs), 2_669_150_208, 140_335_960]
+    models = [*(name.replace("osnet_x", "OSNet ×") for name in names), "ResNet50"]
+    models.append("MobileNetV3-Large")
+    table = pd.DataFrame({"model": models, "params": params, "multadds": multadds})
+    figure = plots.size_against_work(table)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
 
 
 def test_convolution_costs():

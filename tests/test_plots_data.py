@@ -10,6 +10,7 @@ import torch
 from matplotlib.colors import to_rgba
 
 from reidlab.plots import data as plots
+from reidlab.plots import style
 from reidlab.plots.style import QUERY, RIGHT, SETTINGS, WRONG
 
 
@@ -154,3 +155,12 @@ def test_difficulty_bars():
     assert [label.get_text() for label in rank1.get_xticklabels()] == ["x", "b"]
     assert "2.5" in texts(mean_ap)
     assert saves(figure)
+
+
+def test_a_notebook_stores_pictures_as_jpeg_and_drawings_as_png(frame):
+    drawing = plots.coverage(frame)
+    sheet = plots.camera_views({"a": (pictures(1), [1])})
+    assert style._encoded(drawing, "png").startswith(b"\x89PNG")
+    assert style._encoded(drawing, "jpeg") is None
+    assert style._encoded(sheet, "jpeg").startswith(b"\xff\xd8")
+    assert style._encoded(sheet, "png") is None

@@ -158,27 +158,26 @@ def size_against_work(table: pd.DataFrame, highlight: str = "OSNet") -> Figure:
         table: from `reidlab.models.cost.compare`: model, params, multadds.
         highlight: networks whose name starts so are joined by a line.
     """
-    figure, axes = new_figure(3.6, width=7.0)
+    figure, axes = new_figure(3.8, width=8.0)
     ours = table.model.str.startswith(highlight)
     family = table[ours].sort_values("multadds")
     axes.plot(family.multadds / 1e6, family.params / 1e6, "-", color=BLUE, linewidth=1)
-    # The family lies on a diagonal: its labels go above, the others' below.
-    above = {"xytext": (-6, 4), "ha": "right", "va": "bottom"}
-    below = {"xytext": (8, -4), "ha": "left", "va": "top"}
-    for rows, colour, marker, side in (
-        (table[ours], BLUE, "o", above),
-        (table[~ours], VERMILLION, "s", below),
-    ):
+    for rows, colour, marker in ((table[ours], BLUE, "o"), (table[~ours], VERMILLION, "s")):
         axes.scatter(rows.multadds / 1e6, rows.params / 1e6, s=60, color=colour, marker=marker,
                      zorder=3)  # fmt: skip
         for row in rows.itertuples():
-            axes.annotate(f"{row.model}\n{row.params / 1e6:.2f} M · {row.multadds / 1e6:,.0f} M",
+            # To the right, except for what stands at the right edge.
+            last = row.multadds == table.multadds.max()
+            side = (
+                {"xytext": (-9, 0), "ha": "right"} if last else {"xytext": (9, -4), "ha": "left"}
+            )
+            axes.annotate(f"{row.model}: {row.params / 1e6:.2f} M, {row.multadds / 1e6:,.0f} M",
                           (row.multadds / 1e6, row.params / 1e6), textcoords="offset points",
-                          fontsize=8.5, color=colour, **side)  # fmt: skip
+                          va="center", fontsize=8.5, color=colour, **side)  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="Mult-Adds of one image (millions)",
              ylabel="parameters (millions)",
              title="Size and work, without a classifier")  # fmt: skip
-    axes.margins(x=0.3, y=0.22)
+    axes.margins(x=0.12, y=0.12)
     return figure
 
 
@@ -203,7 +202,7 @@ def convolution_costs(table: pd.DataFrame) -> Figure:
     ratio.plot(table.channels, table.multadds_ratio, color=GREY, marker="^", label="Mult-Adds")
     ratio.plot(table.channels, table.time_ratio, color=GREEN, marker="D", label="time")
     ratio.axhline(9, color=BLACK, linestyle=":", linewidth=1.2)
-    ratio.annotate("k² = 9: never more", (table.channels.iloc[0], 9), xytext=(0, 4),
+    ratio.annotate("limit of the formula: k² = 9", (table.channels.iloc[0], 9), xytext=(0, 4),
                    textcoords="offset points", fontsize=8.5)  # fmt: skip
     ratio.set(
         ylabel="full ÷ Lite",

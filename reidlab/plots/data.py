@@ -20,6 +20,7 @@ from reidlab.plots.style import (
     RIGHT,
     SEQUENTIAL,
     WRONG,
+    mark_pictures,
     new_figure,
 )
 
@@ -49,6 +50,7 @@ class Sheet:
         self.axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.set(xlim=(0, columns), ylim=(height, 0))
         self.axes.set_axis_off()
+        mark_pictures(self.figure)
 
     def row_top(self, row: int, headings: int) -> float:
         """Where the pictures of a row begin, with so many headings down to it."""
