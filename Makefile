@@ -63,7 +63,7 @@ lock: $(READY) ## renew requirements.lock from pyproject.toml
 		pyproject.toml -o requirements.lock
 
 clean: ## remove the environment, caches and marks; results stay
-	rm -rf $(VENV) .cache .snakemake .pytest_cache .ruff_cache results/*/.done results/smoke
+	rm -rf $(VENV) .cache .snakemake .pytest_cache .ruff_cache results/*/.done results/*/.replaced results/smoke
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml

@@ -25,6 +25,7 @@ if config.get("data"):
 
 try:
     PROFILE = study.load_profile(str(config.get("profile", "embedded")))
+    study.check_notebooks(PROFILE)
 except ReidlabError as error:
     raise WorkflowError(str(error)) from None
 os.environ["REIDLAB_PLAN"] = PROFILE.to_json()  # so that no job has to check it again

@@ -149,6 +149,9 @@ class _Reader:
         return value
 
     def typed(self, key: str, value: Any, kind: type) -> Any:
+        if typing.get_origin(kind) is list:
+            (inner,) = typing.get_args(kind)
+            return [self.typed(key, each, inner) for each in self.typed(key, value, list)]
         if kind is float and type(value) is int:
             return float(value)
         if type(value) is not kind:

@@ -24,7 +24,7 @@ from reidlab.sources import code_hash, imported_by
 if TYPE_CHECKING:  # torch takes seconds to import, and half of the commands do without it
     from reidlab.runs import Run
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("reidlab.study")  # also when it runs as __main__
 
 #: What a run comes down to; the history also holds times, which differ each time.
 RUN_FILES = ("metrics.json", "model.safetensors")
@@ -34,7 +34,7 @@ __all__ = [
     "Notebook",
     "Profile",
     "Results",
-    "check",
+    "check_notebooks",
     "ensure_runs",
     "load_profile",
     "parameters_of",
@@ -82,10 +82,13 @@ def ensure_runs(
     wanted = list(checked.runs) if names is None else names
     for name in wanted:
         if name not in checked.runs:
-            raise StudyError(
-                f"Profile {profile} has no run {name!r}. It has: {', '.join(checked.runs)}."
-            )
+            raise _no_run(checked, name)
     return [_ensure(checked, name, weights) for name in wanted]
+
+
+def _no_run(profile: Profile, name: str) -> StudyError:
+    known = ", ".join(profile.runs)
+    return StudyError(f"Profile {profile.name} has no run {name!r}. It has: {known}.")
 
 
 def _ensure(profile: Profile, name: str, weights: bool) -> "Run":
@@ -101,27 +104,23 @@ def _ensure(profile: Profile, name: str, weights: bool) -> "Run":
     return fit(TrainConfig(**profile.runs[name]), folder)
 
 
-def check(profile: str) -> Profile:
-    """Load a profile and hold it against the notebooks and the data, before anything starts.
+def check_notebooks(profile: Profile) -> None:
+    """Hold a profile against its notebooks.
 
     Raises:
         StudyError: a notebook that does not exist, is refused, or lacks a parameter that the
-            profile sets; see also :func:`reidlab.profiles.load_profile`.
-        DataError: data that the profile needs are missing.
+            profile sets.
     """
-    checked = load_profile(profile)
-    steps = {name: set(step.parameters) for name, step in checked.notebooks.items()}
-    for config in checked.runs.values():
+    steps = {name: set(step.parameters) for name, step in profile.notebooks.items()}
+    for config in profile.runs.values():
         steps[TRAINING] = {"run", *config}
     for name, given in steps.items():
         known = parameters_of(_source_notebook(name))
         if missing := sorted({"profile", *given} - set(known)):
             raise StudyError(
-                f"{name}.ipynb has no parameter {', '.join(missing)}, which profile {profile} "
-                f"sets. It has: {', '.join(known)}."
+                f"{name}.ipynb has no parameter {', '.join(missing)}, which profile "
+                f"{profile.name} sets. It has: {', '.join(known)}."
             )
-    require_data(checked)
-    return checked
 
 
 def require_data(profile: Profile) -> None:
@@ -194,8 +193,10 @@ def train_run(profile: Profile, name: str) -> None:
     again, and an interrupted one goes on; then only the notebook is new. Anything else in the
     run's folder makes room: results are regenerated, never edited.
     """
+    if name not in profile.runs:
+        raise _no_run(profile, name)
     config, folder = profile.runs[name], run_folder(profile.name, name)
-    _make_room(folder, config, _rests_on(profile, name))
+    make_room(folder, config, _rests_on(profile, name))
     parameters = {"profile": profile.name, "run": name, **config}
     log.info("run %s: %s", name, _summary(config))
     _run(profile, TRAINING, _executed(profile, TRAINING, name), parameters)
@@ -218,24 +219,36 @@ def _rests_on(profile: Profile, name: str) -> dict[str, str]:
     return rests_on
 
 
-def _make_room(folder: Path, config: dict[str, Any], rests_on: dict[str, str]) -> None:
-    """Remove a run that rests on something else, and note what the next one rests on.
+def make_room(folder: Path, config: dict[str, Any], rests_on: dict[str, str]) -> None:
+    """Set a run aside that rests on something else, and note what the next one rests on.
 
     A run without a note was made by hand with fit(): its settings are all that can be compared.
     """
-    settings, note = folder / "config.json", folder / ".rests-on.json"
-    why = None
-    if settings.is_file() and json.loads(settings.read_text()) != config:
-        why = "the profile's settings have changed"
+    note, why = folder / ".rests-on.json", None
+    if changed := _changed(folder, config):
+        why = f"the profile sets another {', '.join(changed)}"
     elif note.is_file() and json.loads(note.read_text()) != rests_on:
         why = "code or initial weights have changed"
     elif (folder / "metrics.json").is_file() and not (folder / "model.safetensors").is_file():
         why = "its weights are not here"  # they are not in git
     if why:
-        log.info("%s: %s, starting afresh", folder.name, why)
-        shutil.rmtree(folder)
+        aside = folder.parents[1] / ".replaced" / folder.name
+        log.info("%s: %s, starting afresh; the old run is in %s", folder.name, why, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(aside)
     folder.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(rests_on, indent=2) + "\n")
+
+
+def _changed(folder: Path, config: dict[str, Any]) -> list[str]:
+    """Settings in which a run folder differs from what is asked for."""
+    file = folder / "config.json"
+    if not file.is_file() or json.loads(file.read_text()) == config:
+        return []
+    from reidlab.train import TrainConfig, changed_settings
+
+    return sorted(changed_settings(TrainConfig(**config), folder))
 
 
 def _summary(config: dict[str, Any]) -> str:
@@ -320,7 +333,8 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.verb == "refresh":
             refresh_notebooks()
         elif given.verb == "check":
-            check(given.profile)
+            check_notebooks(profile := load_profile(given.profile))
+            require_data(profile)
         elif given.verb == "report":
             report(_checked(given.profile))
         else:
