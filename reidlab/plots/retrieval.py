@@ -52,6 +52,7 @@ def triplets_figure(
     lines = -(-len(table) // 2)
     height = (1.3 if queries is None else 3.1) * lines
     figure, axes = new_figure(height, lines, 7, squeeze=False, width_ratios=_TRIPLET_WIDTHS)
+    figure.get_layout_engine().set(hspace=0.06)
     for spare in axes.ravel():
         spare.axis("off")
     for number, row in enumerate(table.itertuples()):
