@@ -6,7 +6,6 @@ evaluation · ``per_query.parquet`` the same, query by query · ``provenance.jso
 is complete.
 """
 
-import hashlib
 import json
 import os
 import platform
@@ -146,12 +145,6 @@ def hardware() -> str:
             if line.startswith("model name"):
                 return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
     return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def file_sha256(file: Path) -> str:
-    """The file's sha256 in hexadecimal."""
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:

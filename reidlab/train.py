@@ -25,12 +25,11 @@ from reidlab.features import embed
 from reidlab.losses import LabelSmoothedCrossEntropy
 from reidlab.metrics import Ranking, evaluate
 from reidlab.models import MODELS, build
-from reidlab.models.weights import initialise, save_weights
+from reidlab.models.weights import initialise, save_weights, sha256
 from reidlab.progress import track
 from reidlab.runs import (
     Run,
     environment,
-    file_sha256,
     is_complete,
     load_run,
     read_json,
@@ -192,7 +191,7 @@ class _Training:
         self.model = build(config.model)
         init = _resolve_init(config.init, out, root)
         initialise(self.model, init, data_root=root, name=config.model)
-        self.init_sha256 = file_sha256(Path(init[5:])) if init.startswith("reid:") else None
+        self.init_sha256 = sha256(Path(init[5:])) if init.startswith("reid:") else None
 
         labels = self.dataset.train_labels()
         self.labels = torch.from_numpy(labels)
@@ -385,7 +384,7 @@ def _resolve_init(init: str, out: Path, root: Path | None) -> str:
 
 
 def _optimizer(config: TrainConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    settings = {"lr": config.lr, "weight_decay": config.weight_decay}
+    settings = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=0.9, **settings)
     if config.optimizer == "amsgrad":
