@@ -68,8 +68,9 @@ _EMBEDDED = dict(
     images_per_camera=(3, 5),
     distractors=300,
     junk=250,
-    camera_spread=0.6,
-    clutter=0.8,
+    lookalikes=0.35,
+    camera_spread=0.5,
+    clutter=0.7,
 )
 _TINY = dict(
     train_ids=12,
