@@ -234,19 +234,17 @@ def coverage(frame: pd.DataFrame) -> Figure:
     """
     counts = _coverage_counts(frame)
     figure, (who, shared) = new_figure(3.4, columns=2, width_ratios=[1.9, 1])
-    people = counts.shape[1]
-    picture = who.imshow(
-        counts,
-        extent=(0.5, people + 0.5, len(counts) - 0.5, -0.5),
-        cmap=SEQUENTIAL,
-        aspect="auto",
-        vmin=0,
-    )
-    who.set_yticks(range(len(counts)), counts.index)
+    images, (cameras, people) = counts.to_numpy(), counts.shape
+    # A few people have many times the images of all others: they would pale everybody else.
+    most = np.ceil(np.percentile(images[images > 0], 98))
+    picture = who.imshow(images, extent=(0.5, people + 0.5, cameras - 0.5, -0.5), vmin=0,
+                         vmax=most, cmap=SEQUENTIAL, aspect="auto")  # fmt: skip
+    who.set_yticks(range(cameras), counts.index)
     who.xaxis.set_major_locator(MaxNLocator(integer=True))
     who.set(xlabel="identity (seen by most cameras first)", ylabel="camera (camid)",
             title="Images of each identity in each camera")  # fmt: skip
-    figure.colorbar(picture, ax=who, label="images", pad=0.01, ticks=MaxNLocator(integer=True))
+    figure.colorbar(picture, ax=who, label="images", pad=0.01, ticks=MaxNLocator(integer=True),
+                    extend="max" if images.max() > most else "neither")  # fmt: skip
 
     seen = (counts > 0).to_numpy().astype(int)
     both = seen @ seen.T
