@@ -7,13 +7,12 @@ import shutil
 import tempfile
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from joblib import Parallel, delayed
 
 from reidlab.data.synthetic.body import Pose
 from reidlab.data.synthetic.config import GENERATOR_VERSION, SyntheticConfig
@@ -166,9 +165,9 @@ def _draw_all(jobs: list[_Job], workers: int) -> Iterator[None]:
     if workers == 1:
         yield from map(_write, jobs)
     else:
-        # spawn: a fork of a process that already runs torch threads may hang.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield from pool.map(_write, jobs)
+        # joblib's processes neither fork one that runs torch threads, which may hang, nor run the
+        # caller's script again, so that script needs no `if __name__ == "__main__"`.
+        yield from Parallel(workers, return_as="generator")(delayed(_write)(job) for job in jobs)
 
 
 def generate(config: SyntheticConfig, root: Path, workers: int | None = None,
