@@ -78,8 +78,10 @@ def difference_histogram(
     axes.hist(better, edges, color=BLUE, label=f"{second} answers better: {len(better):,}")
     axes.axvline(0, color=GREY, linewidth=1, label=f"equal (not drawn): {ties:,}")
     mean, low, high = (100 * v for v in (difference.mean, difference.low, difference.high))
-    axes.axvspan(low, high, color=BLACK, alpha=0.15, linewidth=0)
-    text = f"mean {mean:+.1f}, {difference.confidence:.0%} interval {low:+.1f} to {high:+.1f}"
+    axes.axvspan(low, high, color=LIGHT, linewidth=0, zorder=0)
+    text = (
+        f"mean {mean:+.1f}, {100 * difference.confidence:.0f} % interval {low:+.1f} to {high:+.1f}"
+    )
     axes.axvline(mean, color=BLACK, label=text.replace("-", "−"))
     axes.set(
         xlabel=f"AP of {second} minus AP of {first}, for one query (points)",
@@ -240,7 +242,8 @@ def map_definitions(table: pd.DataFrame) -> Figure:
             text, (right, row), (9, 0), textcoords="offset points", va="center", fontsize=9
         )
     axes.set_yticks(rows, [f"{run}  ({data})" for run, data in zip(table.run, table.dataset)])
-    axes.set(xlabel="mAP (%)", ylim=(-0.6, len(table) - 0.4), xlim=(0, 100))
+    axes.set(xlabel="mAP (%)", ylim=(-0.6, len(table) - 0.4))
+    axes.set_xlim(0, min(100, 1.4 * table["mAP"].max()))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
