@@ -28,7 +28,6 @@ help: ## list the verbs
 setup: $(READY) ## set up .venv from requirements.lock (every verb does it by itself)
 
 study: $(READY) ## regenerate every table and figure: PROFILE=embedded, DATA=folder of real data
-	@python -m reidlab.study check $(PROFILE)
 	@snakemake --cores $(CORES) --resources gpu=1 --rerun-incomplete --quiet host reason rules \
 		--config profile=$(PROFILE)
 
@@ -52,11 +51,10 @@ notebooks: $(READY) ## re-execute the source notebooks in place, to renew their 
 	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
 	REIDLAB_RESULTS=$$results python -m reidlab.study refresh
 
-weights: $(READY) ## remake the shipped weight that was trained on generated people (hours)
+weights: $(READY) ## remake the shipped weight that was trained on generated people (20 minutes)
 	@$(MAKE) --no-print-directory study PROFILE=pretrain
-	@mkdir -p reidlab/weights
-	@cp results/pretrain/runs/synthetic/model.safetensors \
-		reidlab/weights/osnet_x0_25_synthetic.safetensors
+	@python -c "from reidlab import paths, runs; \
+		print(runs.ship(runs.load_run(paths.results('pretrain') / 'runs/synthetic'), 'osnet_x0_25'))"
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --all-extras --upgrade \

@@ -9,6 +9,7 @@ is complete.
 import json
 import os
 import platform
+import shutil
 import subprocess
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,7 +24,7 @@ from reidlab import paths
 from reidlab.errors import StudyError
 from reidlab.metrics import Ranking
 from reidlab.models import build
-from reidlab.models.weights import load_weights
+from reidlab.models.weights import SHIPPED, load_weights, sha256
 
 LIBRARIES = ("torch", "torchvision", "numpy", "pandas", "pillow")
 
@@ -98,6 +99,31 @@ def save_evaluation(folder: Path, ranking: Ranking) -> None:
     os.replace(scratch, folder / "per_query.parquet")
     metrics = ranking.summary() | {"cmc": [round(float(value), 6) for value in ranking.cmc]}
     write_json(folder / "metrics.json", metrics)
+
+
+def ship(run: Run, name: str) -> Path:
+    """Put a run's network where ``init="synthetic"`` looks for it, with a note of its origin.
+
+    Args:
+        run: a finished run, trained on generated people only.
+        name: the network's name in ``reidlab.models.MODELS``.
+
+    Returns:
+        The weight file; the note, JSON with the file's sha256, stands beside it.
+    """
+    target = SHIPPED / f"{name}_synthetic.safetensors"
+    target.parent.mkdir(exist_ok=True)
+    shutil.copyfile(run.path / "model.safetensors", target)
+    scores = {key: value for key, value in run.metrics.items() if key != "cmc"}
+    note = {
+        "sha256": sha256(target),
+        "licence": "MIT, as the project: no photograph was used",
+        "config": run.config,
+        "metrics": scores,
+        "provenance": run.provenance,
+    }
+    write_json(target.with_suffix(".json"), note)
+    return target
 
 
 def runs_table(runs: list[Run]) -> pd.DataFrame:

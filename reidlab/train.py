@@ -394,7 +394,7 @@ def _optimizer(config: TrainConfig, parameters: list[nn.Parameter]) -> torch.opt
 
 def _scheduler(config: TrainConfig, optimizer: torch.optim.Optimizer, steps: int):
     schedulers = torch.optim.lr_scheduler
-    total = max(1, steps * config.epochs)
+    total = max(5, steps * config.epochs)  # OneCycleLR divides by zero below 5
     if config.schedule == "plateau":
         return schedulers.ReduceLROnPlateau(optimizer, factor=0.1, patience=5)
     if config.schedule == "step":

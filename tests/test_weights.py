@@ -362,6 +362,5 @@ def test_synthetic_weights_are_checked_against_their_note(tmp_path, source, monk
                    call=lambda m, _: initialise(m, "synthetic", name=NAME))
 
 
-@pytest.mark.skipif(not list(weights.SHIPPED.glob("*.safetensors")), reason="none shipped yet")
 def test_shipped_weights_load():
     initialise(build(NAME), "synthetic", name=NAME)
