@@ -12,8 +12,6 @@
 import os
 import sys
 
-from snakemake.exceptions import WorkflowError
-
 from reidlab import study
 from reidlab.errors import ReidlabError
 from reidlab.notebooks import failures
@@ -27,7 +25,7 @@ try:
     PROFILE = study.load_profile(str(config.get("profile", "embedded")))
     study.check_notebooks(PROFILE)
 except ReidlabError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"\nError: {error}")
 os.environ["REIDLAB_PLAN"] = PROFILE.to_json()  # so that no job has to check it again
 
 RESULTS = os.path.relpath(PROFILE.results)
@@ -58,6 +56,11 @@ localrules:
 
 
 onstart:
+    # A dry run comes nowhere near here: a plan needs no data.
+    try:
+        study.require_data(PROFILE)
+    except ReidlabError as error:
+        sys.exit(f"\nError: {error}")
     for file in failures(PROFILE.results):
         file.unlink()
 
