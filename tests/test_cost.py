@@ -64,14 +64,21 @@ def test_multadds_equal_a_count_on_real_tensors(name):
         model(torch.zeros(1, 3, 128, 64))
     cost = complexity(model, 128, 64)
     modules = dict(model.named_modules())
-    biases = sum(row.uses * modules[row.layer].bias.numel() for row in cost.layers.itertuples()
-                 if row.kind in ("Conv2d", "Linear") and modules[row.layer].bias is not None)
+    biases = sum(
+        row.uses * modules[row.layer].bias.numel()
+        for row in cost.layers.itertuples()
+        if row.kind in ("Conv2d", "Linear") and modules[row.layer].bias is not None
+    )
     assert cost.multadds - biases == counter.get_total_flops() // 2
 
 
-@pytest.mark.parametrize("name, weights", [
-    ("resnet50", torchvision.models.ResNet50_Weights.IMAGENET1K_V1),
-    ("mobilenet_v3_large", torchvision.models.MobileNet_V3_Large_Weights.IMAGENET1K_V1)])
+@pytest.mark.parametrize(
+    "name, weights",
+    [
+        ("resnet50", torchvision.models.ResNet50_Weights.IMAGENET1K_V1),
+        ("mobilenet_v3_large", torchvision.models.MobileNet_V3_Large_Weights.IMAGENET1K_V1),
+    ],
+)
 def test_torchvision_networks_match_their_own_documentation(name, weights):
     cost = complexity(torchvision.models.get_model(name, weights=None), 224, 224)
     assert cost.params == cost.params_by_use == weights.meta["num_params"]

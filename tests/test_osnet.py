@@ -21,8 +21,12 @@ from reidlab.models.osnet import (
 )
 
 # references: own counts, without classifier; the paper says 2.2 M for x1.0
-PARAMETERS = {"osnet_x1_0": 2_169_508, "osnet_x0_75": 1_285_754, "osnet_x0_5": 630_034,
-              "osnet_x0_25": 201_864}
+PARAMETERS = {
+    "osnet_x1_0": 2_169_508,
+    "osnet_x0_75": 1_285_754,
+    "osnet_x0_5": 630_034,
+    "osnet_x0_25": 201_864,
+}
 
 
 def peer(name: str, **options) -> nn.Module:
@@ -146,10 +150,17 @@ def test_stages_have_the_papers_sizes():
         stages = model.forward_stages(images(1, 256, 128))
         embedding = model(images(1, 256, 128)).embedding
     assert {name: tuple(x.shape[1:]) for name, x in stages.items()} == {
-        "conv1": (64, 128, 64), "maxpool": (64, 64, 32),
-        "conv2": (256, 64, 32), "transition2": (256, 32, 16),
-        "conv3": (384, 32, 16), "transition3": (384, 16, 8),
-        "conv4": (512, 16, 8), "conv5": (512, 16, 8), "gap": (512, 1, 1), "fc": (512,)}
+        "conv1": (64, 128, 64),
+        "maxpool": (64, 64, 32),
+        "conv2": (256, 64, 32),
+        "transition2": (256, 32, 16),
+        "conv3": (384, 32, 16),
+        "transition3": (384, 16, 8),
+        "conv4": (512, 16, 8),
+        "conv5": (512, 16, 8),
+        "gap": (512, 1, 1),
+        "fc": (512,),
+    }
     assert torch.equal(stages["fc"], embedding)
 
 
@@ -175,8 +186,7 @@ def test_gate_activations_equal_a_gate_applied_to_each_stream(name):
         for s, stream in enumerate(block.streams):
             pooled = stream(x).mean((2, 3))
             hidden = torch.relu(pooled @ block.gate.fc1.weight.flatten(1).T + block.gate.fc1.bias)
-            gate = torch.sigmoid(hidden @ block.gate.fc2.weight.flatten(1).T
-                                 + block.gate.fc2.bias)
+            gate = torch.sigmoid(hidden @ block.gate.fc2.weight.flatten(1).T + block.gate.fc2.bias)
             np.testing.assert_allclose(found["conv2.0"][:, s], gate.numpy(), atol=1e-5)
     assert found["conv4.1"].shape == (4, 4, 32)
     assert found["conv2.0"].std() > 0.01
@@ -215,8 +225,11 @@ def test_full_convolutions_cost_three_times_the_parameters():
     model = OSNet(WIDTHS["x1_0"], conv3x3=FullConv3x3)
     # The paper's 6.9 M. With the shared gates counted four times, as torchreid does: 6.89 M.
     assert sum(p.numel() for p in model.parameters()) == 6_869_028
-    assert all(isinstance(block.streams[0], FullConv3x3)
-               for block in model.modules() if isinstance(block, OSBlock))
+    assert all(
+        isinstance(block.streams[0], FullConv3x3)
+        for block in model.modules()
+        if isinstance(block, OSBlock)
+    )
 
 
 def test_unknown_name_lists_the_known_ones():

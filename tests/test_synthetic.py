@@ -19,8 +19,15 @@ from reidlab.data.synthetic.figures import render_person, turntable
 FOLDERS = ("bounding_box_train", "bounding_box_test", "query")
 NAME = re.compile(r"(-1|\d{4})_c(\d)s(\d)_(\d{6})_(\d{2})\.jpg")
 SMALL = SyntheticConfig(
-    domain="a", seed=9, train_ids=3, test_ids=3, cameras=3, cameras_per_id=(2, 3),
-    images_per_camera=(2, 3), distractors=6, junk=5,
+    domain="a",
+    seed=9,
+    train_ids=3,
+    test_ids=3,
+    cameras=3,
+    cameras_per_id=(2, 3),
+    images_per_camera=(2, 3),
+    distractors=6,
+    junk=5,
 )
 
 
@@ -28,8 +35,9 @@ SMALL = SyntheticConfig(
 def tiny(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("synthetic")
     return {
-        domain: generate(CONFIGS[f"synthetic-tiny-{domain}"], root / domain, workers=1,
-                         progress=False)
+        domain: generate(
+            CONFIGS[f"synthetic-tiny-{domain}"], root / domain, workers=1, progress=False
+        )
         for domain in "ab"
     }
 
@@ -96,8 +104,9 @@ def test_embedded_sets_have_the_size_that_the_time_limit_allows():
 
 def test_same_bytes_again_whatever_the_number_of_workers(tiny, tmp_path):
     config = CONFIGS["synthetic-tiny-a"]
-    assert digests(generate(config, tmp_path / "two", workers=2, progress=False)) \
-        == digests(tiny["a"])
+    assert digests(generate(config, tmp_path / "two", workers=2, progress=False)) == digests(
+        tiny["a"]
+    )
 
 
 def test_another_seed_gives_other_persons_and_pixels():
@@ -144,12 +153,15 @@ def test_interrupted_call_leaves_no_folder(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("change, word", [
-    (dict(domain="c"), "domain"),
-    (dict(cameras_per_id=(1, 2)), "cameras_per_id"),
-    (dict(cameras_per_id=(2, 4)), "cameras_per_id"),
-    (dict(images_per_camera=(1, 2)), "images_per_camera"),
-])
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        (dict(domain="c"), "domain"),
+        (dict(cameras_per_id=(1, 2)), "cameras_per_id"),
+        (dict(cameras_per_id=(2, 4)), "cameras_per_id"),
+        (dict(images_per_camera=(1, 2)), "images_per_camera"),
+    ],
+)
 def test_config_that_cannot_give_a_valid_query_is_refused(change, word):
     with pytest.raises(ValueError, match=word):
         replace(SMALL, **change)
@@ -166,18 +178,21 @@ def changed(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 
 
 def test_backpack_shows_from_behind_and_its_straps_from_the_front():
-    style = dict(hair="short", hat="none", bag_colour=(0.9, 0.1, 0.1), top="tshirt",
-                 hat_colour=(0, 0, 0))
-    front, left, back, right = changed(seen_from(bag="none", **style),
-                                       seen_from(bag="backpack", **style))
+    style = dict(
+        hair="short", hat="none", bag_colour=(0.9, 0.1, 0.1), top="tshirt", hat_colour=(0, 0, 0)
+    )
+    front, left, back, right = changed(
+        seen_from(bag="none", **style), seen_from(bag="backpack", **style)
+    )
     assert back > 3 * front > 0
     assert min(left, right) > front
 
 
 def test_open_jacket_and_chest_print_show_only_from_the_front():
     closed = seen_from("b", top="jacket", open_front=False, bag="none", scarf=None)
-    opened = seen_from("b", top="jacket", open_front=True, bag="none", scarf=None,
-                       inner=(0.95, 0.9, 0.1))
+    opened = seen_from(
+        "b", top="jacket", open_front=True, bag="none", scarf=None, inner=(0.95, 0.9, 0.1)
+    )
     front, _, back, _ = changed(closed, opened)
     assert front > 0.01
     assert back == 0
@@ -185,9 +200,22 @@ def test_open_jacket_and_chest_print_show_only_from_the_front():
     base = synthetic.figures.sample_person(np.random.default_rng([3, 41]), "a")
     for pattern, visible, hidden in (("chest", 0.0, np.pi), ("back", np.pi, 0.0)):
         plain, printed = (
-            replace(base, top="tshirt", bag="none", hair="short", hat="none", upper=replace(
-                base.upper, colour=(0.9, 0.9, 0.9), second=(0.1, 0.1, 0.1), pattern=p,
-                motif=0x7FFF)) for p in ("plain", pattern))
+            replace(
+                base,
+                top="tshirt",
+                bag="none",
+                hair="short",
+                hat="none",
+                upper=replace(
+                    base.upper,
+                    colour=(0.9, 0.9, 0.9),
+                    second=(0.1, 0.1, 0.1),
+                    pattern=p,
+                    motif=0x7FFF,
+                ),
+            )
+            for p in ("plain", pattern)
+        )
         for yaw, shows in ((visible, True), (hidden, False)):
             one, two = (render_person(p, yaw=yaw).astype(int) for p in (plain, printed))
             assert (np.abs(one - two).max() > 60) == shows
@@ -195,8 +223,10 @@ def test_open_jacket_and_chest_print_show_only_from_the_front():
 
 def test_handbag_hides_behind_the_body():
     _, left, _, right = changed(seen_from(bag="none"), seen_from(bag="crossbody", bag_side=1))
-    bag = changed(seen_from(bag="crossbody", bag_side=1, bag_colour=(0.9, 0.1, 0.1)),
-                  seen_from(bag="crossbody", bag_side=1, bag_colour=(0.1, 0.9, 0.1)))
+    bag = changed(
+        seen_from(bag="crossbody", bag_side=1, bag_colour=(0.9, 0.1, 0.1)),
+        seen_from(bag="crossbody", bag_side=1, bag_colour=(0.1, 0.9, 0.1)),
+    )
     # The person's left side faces the camera when the body has turned by a quarter to the right.
     assert max(left, right) > 0
     assert max(bag[1], bag[3]) > 2 * min(bag[1], bag[3])
@@ -208,8 +238,17 @@ def test_surface_of_a_cylinder_is_the_analytic_one():
     light = Light((0.0, 0.0, 1.0), 0.0)
     part = Part((0, 1, 0), (0, 0, 0), (0, 0, 1), (0.25, 0.25), 1.0, (0.0, 0.0), paint)
     for yaw in (0.0, 0.5 * np.pi, np.pi, 1.2):
-        image = draw([part], yaw=yaw, pitch=0.0, scale=100, foot=(50, 110), size=(120, 100),
-                     light=light, folds=np.zeros((64, 64), np.float32), supersample=1)
+        image = draw(
+            [part],
+            yaw=yaw,
+            pitch=0.0,
+            scale=100,
+            foot=(50, 110),
+            size=(120, 100),
+            light=light,
+            folds=np.zeros((64, 64), np.float32),
+            supersample=1,
+        )
         row = image[60]
         inside = row[:, 3] > 0
         assert inside.sum() == 50  # twice the half-width
@@ -283,8 +322,15 @@ def test_mean_colours_do_not_identify(domain, tmp_path):
 
     The full sets (110 test identities) are harder for it: see the notebook on data.
     """
-    config = replace(CONFIGS[f"synthetic-{domain}"], train_ids=1, test_ids=30, distractors=60,
-                     junk=0, cameras_per_id=(3, 3), images_per_camera=(2, 3))
+    config = replace(
+        CONFIGS[f"synthetic-{domain}"],
+        train_ids=1,
+        test_ids=30,
+        distractors=60,
+        junk=0,
+        cameras_per_id=(3, 3),
+        images_per_camera=(2, 3),
+    )
     root = generate(config, tmp_path / "set", workers=1, progress=False)
     sets = [pixels(root, folder) / 255.0 for folder in ("query", "bounding_box_test")]
     labels = [names(root, folder) for folder in ("query", "bounding_box_test")]

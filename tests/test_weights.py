@@ -45,8 +45,10 @@ def source():
 
 
 def with_classifier(state, classes=751):
-    return OrderedDict(state) | {"classifier.weight": torch.ones(classes, 512),
-                                 "classifier.bias": torch.zeros(classes)}
+    return OrderedDict(state) | {
+        "classifier.weight": torch.ones(classes, 512),
+        "classifier.bias": torch.zeros(classes),
+    }
 
 
 def assert_same(model, source):
@@ -77,8 +79,11 @@ def test_pytorch_files_load(tmp_path, source, kind, zipped):
     state = with_classifier(source.state_dict())
     if kind == "data-parallel":
         state = OrderedDict((f"module.{key}", tensor) for key, tensor in state.items())
-    content = state if kind == "plain" else {
-        "state_dict": state, "epoch": 3, "optimizer": {"lr": 0.1, "state": [1, None, True]}}
+    content = (
+        state
+        if kind == "plain"
+        else {"state_dict": state, "epoch": 3, "optimizer": {"lr": 0.1, "state": [1, None, True]}}
+    )
     file = tmp_path / "model.pth.tar-150"
     torch.save(content, file, _use_new_zipfile_serialization=zipped)
     model = build(NAME)
@@ -150,9 +155,12 @@ def test_missing_mis_shaped_and_extra_keys_are_listed_together(tmp_path, source)
     file = tmp_path / "model.pth"
     torch.save(state, file)
     message = assert_refused(
-        file, "2 missing in the file: conv5.bn.running_var, fc.0.weight",
+        file,
+        "2 missing in the file: conv5.bn.running_var, fc.0.weight",
         "1 unknown to the network: surplus.weight",
-        "1 of another shape: conv1.bn.bias (17,) (the network has (16,))", "skip")
+        "1 of another shape: conv1.bn.bias (17,) (the network has (16,))",
+        "skip",
+    )
     assert "classifier" not in message
 
 
@@ -241,8 +249,9 @@ def test_none_keeps_the_random_weights(source):
     assert all(torch.equal(before[key], t) for key, t in source.state_dict().items())
 
 
-@pytest.mark.parametrize("init", ["", "Imagenet", "imagenet:", "reid", "reid:", "none:x",
-                                  "pretrained", "synthetic:x"])
+@pytest.mark.parametrize(
+    "init", ["", "Imagenet", "imagenet:", "reid", "reid:", "none:x", "pretrained", "synthetic:x"]
+)
 def test_unknown_words_list_the_known_ones(init):
     with pytest.raises(WeightsError, match=r"none, imagenet, imagenet:<file>, reid:<file>, syn"):
         initialise(build(NAME), init, name=NAME)
@@ -259,12 +268,19 @@ def test_imagenet_file_is_found_in_the_data_root(tmp_path, source):
 
 
 def test_reid_checkpoint_is_no_imagenet_file(tmp_path, source):
-    for state, found in ((with_classifier(source.state_dict(), 751), "found 751"),
-                         (source.state_dict(), "found none")):
+    for state, found in (
+        (with_classifier(source.state_dict(), 751), "found 751"),
+        (source.state_dict(), "found none"),
+    ):
         file = tmp_path / "model.pth"
         torch.save(state, file)
-        assert_refused(file, "1000 classes", found, "'reid:<file>'",
-                       call=lambda m, f: initialise(m, f"imagenet:{f}", name=NAME))
+        assert_refused(
+            file,
+            "1000 classes",
+            found,
+            "'reid:<file>'",
+            call=lambda m, f: initialise(m, f"imagenet:{f}", name=NAME),
+        )
 
 
 def test_imagenet_file_of_x1_0_is_verified(tmp_path):
@@ -272,13 +288,21 @@ def test_imagenet_file_of_x1_0_is_verified(tmp_path):
     file = tmp_path / "osnet_x1_0_imagenet.pth"
     torch.save(with_classifier(model.state_dict(), 1000), file)  # fits, but is not the file
     assert_refused(
-        file, "10,910,553", f"{file.stat().st_size:,}",
+        file,
+        "10,910,553",
+        f"{file.stat().st_size:,}",
         "fe2d63f9157c28a4a8d8ca29bec12d5b2988ac0346d712025789ea9174968e79",
-        hashlib.sha256(file.read_bytes()).hexdigest(), model=model,
-        call=lambda m, f: initialise(m, f"imagenet:{f}", name="osnet_x1_0"))
+        hashlib.sha256(file.read_bytes()).hexdigest(),
+        model=model,
+        call=lambda m, f: initialise(m, f"imagenet:{f}", name="osnet_x1_0"),
+    )
     file.write_bytes(bytes(10_910_553))  # the right size alone does not do
-    assert_refused(file, "sha256", model=model,
-                   call=lambda m, f: initialise(m, f"imagenet:{f}", name="osnet_x1_0"))
+    assert_refused(
+        file,
+        "sha256",
+        model=model,
+        call=lambda m, f: initialise(m, f"imagenet:{f}", name="osnet_x1_0"),
+    )
 
 
 def test_download_is_verified_and_cached(tmp_path, source, cache, monkeypatch):
@@ -338,7 +362,8 @@ def _peer_urls(stem):
 
     package = Path(importlib.util.find_spec("torchreid").origin).parent
     spec = importlib.util.spec_from_file_location(
-        f"torchreid_{stem}", package / "reid" / "models" / f"{stem}.py")
+        f"torchreid_{stem}", package / "reid" / "models" / f"{stem}.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.pretrained_urls
@@ -358,8 +383,12 @@ def test_synthetic_weights_are_checked_against_their_note(tmp_path, source, monk
         initialise(build("osnet_x1_0"), "synthetic", name="osnet_x1_0")
 
     save_weights(build(NAME), file)
-    assert_refused(file, "sha256", "check the file out again",
-                   call=lambda m, _: initialise(m, "synthetic", name=NAME))
+    assert_refused(
+        file,
+        "sha256",
+        "check the file out again",
+        call=lambda m, _: initialise(m, "synthetic", name=NAME),
+    )
 
 
 def test_shipped_weights_load():

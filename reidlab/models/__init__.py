@@ -14,9 +14,14 @@ __all__ = ["MODELS", "Features", "build"]
 MODELS: dict[str, Callable[..., nn.Module]] = {
     constructor.__name__: constructor
     for constructor in (
-        osnet.osnet_x1_0, osnet.osnet_x0_75, osnet.osnet_x0_5, osnet.osnet_x0_25,
+        osnet.osnet_x1_0,
+        osnet.osnet_x0_75,
+        osnet.osnet_x0_5,
+        osnet.osnet_x0_25,
         osnet.osnet_ibn_x1_0,
-        osnet.osnet_ain_x1_0, osnet.osnet_ain_x0_75, osnet.osnet_ain_x0_5,
+        osnet.osnet_ain_x1_0,
+        osnet.osnet_ain_x0_75,
+        osnet.osnet_ain_x0_5,
         osnet.osnet_ain_x0_25,
     )
 }
@@ -33,6 +38,7 @@ def build(name: str, **options: int) -> nn.Module:
         StudyError: no network has this name.
     """
     if name not in MODELS:
-        raise StudyError(f"model: there is no network {name!r}; the known ones are "
-                           f"{', '.join(MODELS)}")
+        raise StudyError(
+            f"model: there is no network {name!r}; the known ones are {', '.join(MODELS)}"
+        )
     return MODELS[name](**options)

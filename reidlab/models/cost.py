@@ -72,9 +72,13 @@ def complexity(model: nn.Module, height: int = 256, width: int = 128) -> Cost:
 def compare(models: Mapping[str, nn.Module], height: int = 256, width: int = 128) -> pd.DataFrame:
     """Networks side by side: columns model, params, multadds."""
     costs = {name: complexity(model, height, width) for name, model in models.items()}
-    return pd.DataFrame({"model": list(costs),
-                         "params": [cost.params for cost in costs.values()],
-                         "multadds": [cost.multadds for cost in costs.values()]})
+    return pd.DataFrame(
+        {
+            "model": list(costs),
+            "params": [cost.params for cost in costs.values()],
+            "multadds": [cost.multadds for cost in costs.values()],
+        }
+    )
 
 
 def stage_table(model: OSNet, height: int = 256, width: int = 128) -> pd.DataFrame:
@@ -85,16 +89,24 @@ def stage_table(model: OSNet, height: int = 256, width: int = 128) -> pd.DataFra
         is the paper's, for x1.0 at 256x128. The sums are those of :func:`complexity`.
     """
     meta = _to_meta(model)
-    stages = meta.stages() | {"gap": nn.AdaptiveAvgPool2d(1),
-                              "fc": nn.Sequential(nn.Flatten(), meta.fc)}
+    stages = meta.stages() | {
+        "gap": nn.AdaptiveAvgPool2d(1),
+        "fc": nn.Sequential(nn.Flatten(), meta.fc),
+    }
     rows, x = [], torch.empty(1, 3, height, width, device="meta")
     for name, stage in stages.items():
         layers, x = _trace(stage, x)
         paper_output, description = PAPER_STAGES[name]
-        rows.append({
-            "stage": name, "layers": description, "output": _size(x),
-            "params": _parameters(stage), "multadds": int(layers.multadds.sum()),
-            "paper_output": paper_output})
+        rows.append(
+            {
+                "stage": name,
+                "layers": description,
+                "output": _size(x),
+                "params": _parameters(stage),
+                "multadds": int(layers.multadds.sum()),
+                "paper_output": paper_output,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -104,13 +116,22 @@ def _trace(module: nn.Module, x: Tensor) -> tuple[pd.DataFrame, Tensor]:
 
     def note(name: str, layer: nn.Module, output: Tensor) -> None:
         # OSNet's gates take their four streams as a batch of four: four uses per image.
-        rows.append({"layer": name, "kind": type(layer).__name__, "output": _size(output),
-                     "uses": output.shape[0], "params": _parameters(layer),
-                     "multadds": _multadds(layer, output)})
+        rows.append(
+            {
+                "layer": name,
+                "kind": type(layer).__name__,
+                "output": _size(output),
+                "uses": output.shape[0],
+                "params": _parameters(layer),
+                "multadds": _multadds(layer, output),
+            }
+        )
 
     handles = [
         layer.register_forward_hook(lambda layer, _, output, name=name: note(name, layer, output))
-        for name, layer in module.named_modules() if not any(layer.children())]
+        for name, layer in module.named_modules()
+        if not any(layer.children())
+    ]
     try:
         with torch.no_grad():
             output = module(x)
@@ -155,8 +176,9 @@ class ConvolutionCost(NamedTuple):
     separable: int
 
 
-def convolution_cost(height: int, width: int, in_channels: int, out_channels: int,
-                     kernel: int = 3) -> ConvolutionCost:
+def convolution_cost(
+    height: int, width: int, in_channels: int, out_channels: int, kernel: int = 3
+) -> ConvolutionCost:
     """Mult-Adds by formula: ``h w k² c c'`` against ``h w c (k² + c')``.
 
     The second is of a depthwise convolution followed by a pointwise one. Lite 3x3 has them the
@@ -166,13 +188,18 @@ def convolution_cost(height: int, width: int, in_channels: int, out_channels: in
     ConvolutionCost(full=75497472, separable=9568256)
     """
     area, square = height * width, kernel * kernel
-    return ConvolutionCost(area * square * in_channels * out_channels,
-                           area * in_channels * (square + out_channels))
+    return ConvolutionCost(
+        area * square * in_channels * out_channels, area * in_channels * (square + out_channels)
+    )
 
 
-def measure_convolutions(height: int = 64, width: int = 32,
-                         channels: Sequence[int] = (16, 32, 64, 128), batch: int = 8,
-                         repeats: int = 15) -> pd.DataFrame:
+def measure_convolutions(
+    height: int = 64,
+    width: int = 32,
+    channels: Sequence[int] = (16, 32, 64, 128),
+    batch: int = 8,
+    repeats: int = 15,
+) -> pd.DataFrame:
     """Time Lite 3x3 against a full 3x3 convolution on this machine, in inference.
 
     Args:
@@ -190,12 +217,22 @@ def measure_convolutions(height: int = 64, width: int = 32,
     for c in channels:
         cost = convolution_cost(height, width, c, c)
         x = torch.randn(batch, c, height, width).contiguous(memory_format=torch.channels_last)
-        pair = [layer(c).eval().to(memory_format=torch.channels_last)
-                for layer in (FullConv3x3, LiteConv3x3)]
+        pair = [
+            layer(c).eval().to(memory_format=torch.channels_last)
+            for layer in (FullConv3x3, LiteConv3x3)
+        ]
         full_ms, lite_ms = _median_milliseconds(pair, x, repeats)
-        rows.append({"channels": c, "full_multadds": cost.full, "lite_multadds": cost.separable,
-                     "multadds_ratio": cost.full / cost.separable, "full_ms": full_ms,
-                     "lite_ms": lite_ms, "time_ratio": full_ms / lite_ms})
+        rows.append(
+            {
+                "channels": c,
+                "full_multadds": cost.full,
+                "lite_multadds": cost.separable,
+                "multadds_ratio": cost.full / cost.separable,
+                "full_ms": full_ms,
+                "lite_ms": lite_ms,
+                "time_ratio": full_ms / lite_ms,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -237,8 +274,10 @@ def receptive_map(module: nn.Module, channels: int, size: int = 21) -> np.ndarra
     x = torch.ones(1, channels, size, size, dtype=torch.float64, requires_grad=True)
     y = probe(x)
     if y.shape[2:] != x.shape[2:]:
-        raise ValueError(f"receptive_map: expected a module that keeps {size}x{size}, found an "
-                         f"output of {tuple(y.shape[2:])}; measure its stages one by one")
+        raise ValueError(
+            f"receptive_map: expected a module that keeps {size}x{size}, found an "
+            f"output of {tuple(y.shape[2:])}; measure its stages one by one"
+        )
     y[0, :, size // 2, size // 2].sum().backward()
     gradient = x.grad[0].sum(0)
     return (gradient / gradient.sum()).numpy()

@@ -66,13 +66,23 @@ class Features(NamedTuple):
 class ConvReLU(nn.Module):
     """Convolution, batch (or instance) normalisation, ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1,
-                 stride: int = 1, instance_norm: bool = False) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        stride: int = 1,
+        instance_norm: bool = False,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride,
-                              padding=kernel_size // 2, bias=False)
-        self.bn = (nn.InstanceNorm2d(out_channels, affine=True) if instance_norm
-                   else nn.BatchNorm2d(out_channels))
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False
+        )
+        self.bn = (
+            nn.InstanceNorm2d(out_channels, affine=True)
+            if instance_norm
+            else nn.BatchNorm2d(out_channels)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H/stride, W/stride)."""
@@ -155,16 +165,23 @@ class OSBlock(nn.Module):
         conv3x3: the convolution of the streams.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, instance_norm: bool = False,
-                 conv3x3: Conv3x3 = LiteConv3x3) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        instance_norm: bool = False,
+        conv3x3: Conv3x3 = LiteConv3x3,
+    ) -> None:
         super().__init__()
         mid = out_channels // 4
         self.conv1 = ConvReLU(in_channels, mid)
         self._make_streams(mid, conv3x3)
         self.gate = ChannelGate(mid)
         self.conv3 = ConvLinear(mid, out_channels)
-        self.downsample = (ConvLinear(in_channels, out_channels)
-                           if in_channels != out_channels else None)
+        self.downsample = (
+            ConvLinear(in_channels, out_channels) if in_channels != out_channels else None
+        )
         self.IN = nn.InstanceNorm2d(out_channels, affine=True) if instance_norm else None
 
     def _make_streams(self, channels: int, conv3x3: Conv3x3) -> None:
@@ -211,8 +228,14 @@ class OSBlockAIN(OSBlock):
     ("IN inside residual", TPAMI paper, Sec. 3.3), and its 1x1 loses its batch normalisation.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, instance_norm: bool = False,
-                 conv3x3: Conv3x3 = LiteConv3x3) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        instance_norm: bool = False,
+        conv3x3: Conv3x3 = LiteConv3x3,
+    ) -> None:
         super().__init__(in_channels, out_channels, instance_norm=instance_norm, conv3x3=conv3x3)
         if instance_norm:
             self.conv3.bn = None
@@ -252,8 +275,14 @@ class OSNet(nn.Module):
         conv3x3: the convolution of the streams, `LiteConv3x3` as published.
     """
 
-    def __init__(self, channels: Sequence[int], feature_dim: int = 512, *, ibn: bool = False,
-                 conv3x3: Conv3x3 = LiteConv3x3) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        feature_dim: int = 512,
+        *,
+        ibn: bool = False,
+        conv3x3: Conv3x3 = LiteConv3x3,
+    ) -> None:
         super().__init__()
         self.feature_dim = feature_dim
         self.id_dims = [feature_dim]
@@ -261,14 +290,17 @@ class OSNet(nn.Module):
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self._make_stages(channels, ibn, conv3x3)
         self.conv5 = ConvReLU(channels[3], channels[3])
-        self.fc = nn.Sequential(nn.Linear(channels[3], feature_dim),
-                                nn.BatchNorm1d(feature_dim), nn.ReLU(inplace=True))
+        self.fc = nn.Sequential(
+            nn.Linear(channels[3], feature_dim), nn.BatchNorm1d(feature_dim), nn.ReLU(inplace=True)
+        )
         self.apply(_initialise)
 
     def _make_stages(self, channels: Sequence[int], ibn: bool, conv3x3: Conv3x3) -> None:
         def blocks(c_in: int, c_out: int, instance_norm: bool = False) -> list[nn.Module]:
-            return [OSBlock(c, c_out, instance_norm=instance_norm, conv3x3=conv3x3)
-                    for c in (c_in, c_out)]
+            return [
+                OSBlock(c, c_out, instance_norm=instance_norm, conv3x3=conv3x3)
+                for c in (c_in, c_out)
+            ]
 
         c1, c2, c3, c4 = channels
         self.conv2 = nn.Sequential(*blocks(c1, c2, ibn), transition(c2))
@@ -277,10 +309,16 @@ class OSNet(nn.Module):
 
     def stages(self) -> dict[str, nn.Module]:
         """The trunk by the paper's stage names (Table 1), in the order of computation."""
-        return {"conv1": self.conv1, "maxpool": self.maxpool,
-                "conv2": self.conv2[:2], "transition2": self.conv2[2],
-                "conv3": self.conv3[:2], "transition3": self.conv3[2],
-                "conv4": self.conv4, "conv5": self.conv5}
+        return {
+            "conv1": self.conv1,
+            "maxpool": self.maxpool,
+            "conv2": self.conv2[:2],
+            "transition2": self.conv2[2],
+            "conv3": self.conv3[:2],
+            "transition3": self.conv3[2],
+            "conv4": self.conv4,
+            "conv5": self.conv5,
+        }
 
     def featuremaps(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, C, H/16, W/16): the output of conv5."""
@@ -311,23 +349,36 @@ class OSNetAIN(OSNet):
     #: Which of the two blocks of conv2, conv3, conv4 normalise their residual by instance.
     INSTANCE_NORM = ((True, True), (False, True), (True, False))
 
-    def __init__(self, channels: Sequence[int], feature_dim: int = 512, *,
-                 conv3x3: Conv3x3 = LiteConv3x3) -> None:
+    def __init__(
+        self, channels: Sequence[int], feature_dim: int = 512, *, conv3x3: Conv3x3 = LiteConv3x3
+    ) -> None:
         super().__init__(channels, feature_dim, ibn=True, conv3x3=conv3x3)
 
     def _make_stages(self, channels: Sequence[int], ibn: bool, conv3x3: Conv3x3) -> None:
-        stages = [nn.Sequential(*(OSBlockAIN(c, c_out, instance_norm=norm, conv3x3=conv3x3)
-                                  for c, norm in zip((c_in, c_out), norms)))
-                  for c_in, c_out, norms in zip(channels, channels[1:], self.INSTANCE_NORM)]
+        stages = [
+            nn.Sequential(
+                *(
+                    OSBlockAIN(c, c_out, instance_norm=norm, conv3x3=conv3x3)
+                    for c, norm in zip((c_in, c_out), norms)
+                )
+            )
+            for c_in, c_out, norms in zip(channels, channels[1:], self.INSTANCE_NORM)
+        ]
         self.conv2, self.conv3, self.conv4 = stages
         self.pool2, self.pool3 = transition(channels[1]), transition(channels[2])
 
     def stages(self) -> dict[str, nn.Module]:
         """The trunk by the paper's stage names (Table 1), in the order of computation."""
-        return {"conv1": self.conv1, "maxpool": self.maxpool,
-                "conv2": self.conv2, "transition2": self.pool2,
-                "conv3": self.conv3, "transition3": self.pool3,
-                "conv4": self.conv4, "conv5": self.conv5}
+        return {
+            "conv1": self.conv1,
+            "maxpool": self.maxpool,
+            "conv2": self.conv2,
+            "transition2": self.pool2,
+            "conv3": self.conv3,
+            "transition3": self.pool3,
+            "conv4": self.conv4,
+            "conv5": self.conv5,
+        }
 
 
 def _initialise(module: nn.Module) -> None:
@@ -352,7 +403,8 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
         if isinstance(module, LiteConv3x3):
             module.conv2 = fuse_conv_bn_eval(module.conv2, module.bn)
         elif isinstance(module, ConvReLU | ConvLinear | FullConv3x3) and isinstance(
-                module.bn, nn.BatchNorm2d):
+            module.bn, nn.BatchNorm2d
+        ):
             module.conv = fuse_conv_bn_eval(module.conv, module.bn)
         else:
             continue
@@ -376,8 +428,11 @@ def gate_activations(model: OSNet, images: Tensor) -> dict[str, np.ndarray]:
     def keep(name: str, output: tuple[Tensor, ...]) -> None:
         gates[name] = torch.stack(output, dim=1).flatten(2).float().cpu().numpy()
 
-    handles = [block.gate.register_forward_hook(lambda _, __, output, n=name: keep(n, output))
-               for name, block in model.named_modules() if isinstance(block, OSBlock)]
+    handles = [
+        block.gate.register_forward_hook(lambda _, __, output, n=name: keep(n, output))
+        for name, block in model.named_modules()
+        if isinstance(block, OSBlock)
+    ]
     try:
         model(images)
     finally:

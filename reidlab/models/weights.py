@@ -46,8 +46,7 @@ IMAGENET_URLS = {
 
 #: Network -> (bytes, sha256) of its ImageNet file, where they are known.
 IMAGENET_FILES = {
-    "osnet_x1_0": (
-        10_910_553, "fe2d63f9157c28a4a8d8ca29bec12d5b2988ac0346d712025789ea9174968e79"),
+    "osnet_x1_0": (10_910_553, "fe2d63f9157c28a4a8d8ca29bec12d5b2988ac0346d712025789ea9174968e79"),
 }
 IMAGENET_CLASSES = 1000
 
@@ -55,8 +54,9 @@ IMAGENET_CLASSES = 1000
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 
 
-def initialise(model: nn.Module, init: str, *, data_root: Path | None = None,
-               name: str | None = None) -> None:
+def initialise(
+    model: nn.Module, init: str, *, data_root: Path | None = None, name: str | None = None
+) -> None:
     """Give a network its initial weights, said in words.
 
     Args:
@@ -86,8 +86,9 @@ def initialise(model: nn.Module, init: str, *, data_root: Path | None = None,
         raise WeightsError(f"init: {init!r} is not known; use one of {', '.join(INIT_WORDS)}")
 
 
-def load_weights(model: nn.Module, file: Path | str,
-                 skip: Sequence[str] = ("classifier",)) -> None:
+def load_weights(
+    model: nn.Module, file: Path | str, skip: Sequence[str] = ("classifier",)
+) -> None:
     """Load a checkpoint key for key; the network is untouched when anything does not fit.
 
     Args:
@@ -109,15 +110,18 @@ def load_weights(model: nn.Module, file: Path | str,
         "of another shape": [
             f"{key} {tuple(state[key].shape)} (the network has {tuple(tensor.shape)})"
             for key, tensor in wanted.items()
-            if key in state and state[key].shape != tensor.shape],
+            if key in state and state[key].shape != tensor.shape
+        ],
     }
     if any(problems.values()):
-        lines = [f"  {len(keys)} {what}: {_shorten(keys)}"
-                 for what, keys in problems.items() if keys]
+        lines = [
+            f"  {len(keys)} {what}: {_shorten(keys)}" for what, keys in problems.items() if keys
+        ]
         raise WeightsError(
             f"{file}: does not fit the network {type(model).__name__}, which has {len(wanted)} "
             f"tensors.\n" + "\n".join(lines) + "\nChoose the network (variant, width, "
-            "feature_dim) that the file was saved from; extra heads can be named in `skip`.")
+            "feature_dim) that the file was saved from; extra heads can be named in `skip`."
+        )
     model.load_state_dict({key: state[key] for key in wanted})
     log.info("loaded %d tensors from %s, skipped %s", len(wanted), file, skipped or "none")
 
@@ -134,24 +138,34 @@ def read_weights(file: Path | str) -> dict[str, Tensor]:
     """
     file = Path(file)
     if not file.is_file():
-        raise WeightsError(f"{file}: there is no such weights file; check the path, relative "
-                           f"ones start at {Path.cwd()}")
+        raise WeightsError(
+            f"{file}: there is no such weights file; check the path, relative "
+            f"ones start at {Path.cwd()}"
+        )
     state = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping):
-        raise WeightsError(f"{file}: holds a {type(state).__name__}, expected a dictionary of "
-                           "tensors; save `model.state_dict()`")
-    others = [f"{key} ({type(value).__name__})" for key, value in state.items()
-              if not isinstance(value, Tensor)]
+        raise WeightsError(
+            f"{file}: holds a {type(state).__name__}, expected a dictionary of "
+            "tensors; save `model.state_dict()`"
+        )
+    others = [
+        f"{key} ({type(value).__name__})"
+        for key, value in state.items()
+        if not isinstance(value, Tensor)
+    ]
     if others or not state:
-        raise WeightsError(f"{file}: expected a dictionary of tensors, found "
-                           f"{_shorten(others) or 'nothing'}; save `model.state_dict()`")
+        raise WeightsError(
+            f"{file}: expected a dictionary of tensors, found "
+            f"{_shorten(others) or 'nothing'}; save `model.state_dict()`"
+        )
     return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}
 
 
-def save_weights(model: nn.Module, file: Path | str,
-                 metadata: Mapping[str, object] | None = None) -> None:
+def save_weights(
+    model: nn.Module, file: Path | str, metadata: Mapping[str, object] | None = None
+) -> None:
     """Save a network as safetensors, whole or not at all; the same weights give the same bytes.
 
     Args:
@@ -161,8 +175,7 @@ def save_weights(model: nn.Module, file: Path | str,
     """
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
-    state = {key: tensor.detach().cpu().contiguous()
-             for key, tensor in model.state_dict().items()}
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         # One entry: safetensors writes several in an order that changes from run to run.
@@ -191,8 +204,10 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{file}: is not a whole safetensors file ({error}); it is truncated "
-                           "or damaged, fetch it again") from error
+        raise WeightsError(
+            f"{file}: is not a whole safetensors file ({error}); it is truncated "
+            "or damaged, fetch it again"
+        ) from error
 
 
 def _read_pickle(file: Path) -> object:
@@ -201,8 +216,14 @@ def _read_pickle(file: Path) -> object:
             warnings.simplefilter("ignore")  # about pickle protocols; errors say enough
             return torch.load(file, map_location="cpu", weights_only=True)
     # A truncated file surfaces as any of these, depending on where it was cut.
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError,
-            ValueError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        LookupError,
+        ValueError,
+    ) as error:
         # torch wraps the unpickler's own words in advice to switch its protection off.
         reason = str(error.__context__ if isinstance(error, pickle.UnpicklingError) else error)
         reason = reason.partition("\n")[0].partition(". ")[0]
@@ -211,10 +232,13 @@ def _read_pickle(file: Path) -> object:
             message = (
                 "is not a plain file of tensors, and was not loaded: unpickling anything else "
                 f"can run code ({reason}). If you trust its source, read it in PyTorch yourself "
-                "and save only its `state_dict` of tensors")
+                "and save only its `state_dict` of tensors"
+            )
         else:
-            message = (f"cannot be read as a PyTorch checkpoint ({type(error).__name__}: "
-                       f"{reason}); it is truncated or damaged, fetch it again")
+            message = (
+                f"cannot be read as a PyTorch checkpoint ({type(error).__name__}: "
+                f"{reason}); it is truncated or damaged, fetch it again"
+            )
         raise WeightsError(f"{file}: {message}") from error
 
 
@@ -233,8 +257,10 @@ def _shorten(keys: Sequence[str], most: int = 8) -> str:
 
 def _imagenet_file(name: str | None, root: Path | None) -> Path:
     if name not in IMAGENET_URLS:
-        raise WeightsError(f"init 'imagenet': the model zoo has no ImageNet weights of {name!r}, "
-                           f"only of {', '.join(IMAGENET_URLS)}")
+        raise WeightsError(
+            f"init 'imagenet': the model zoo has no ImageNet weights of {name!r}, "
+            f"only of {', '.join(IMAGENET_URLS)}"
+        )
     file = f"{name}_imagenet.pth"
     given = root / "weights" / file if root else None
     if given and given.is_file():
@@ -259,10 +285,13 @@ def _download(url: str, target: Path, name: str, given: Path | None) -> None:
     except OSError as error:  # URLError, timeouts and broken connections are OSErrors
         raise WeightsError(
             f"init 'imagenet': cannot download {url} ({error}). Without a network, put the file "
-            f"at {place}, or name it: init 'imagenet:<file>'") from error
+            f"at {place}, or name it: init 'imagenet:<file>'"
+        ) from error
     except WeightsError as error:
-        raise WeightsError(f"init 'imagenet': {url} sent something else: {error}. Fetch the file "
-                           f"by hand and put it at {place}") from error
+        raise WeightsError(
+            f"init 'imagenet': {url} sent something else: {error}. Fetch the file "
+            f"by hand and put it at {place}"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -276,7 +305,8 @@ def _verify_imagenet(file: Path, name: str | None) -> None:
             raise WeightsError(
                 f"{file}: is not torchreid's ImageNet file of {name}: it has {found_size:,} "
                 f"bytes and sha256 {found}, expected {size:,} bytes and {digest}; fetch it "
-                "again, or use 'reid:<file>' for other weights")
+                "again, or use 'reid:<file>' for other weights"
+            )
         return
     classifier = read_weights(file).get("classifier.weight")
     if classifier is None or len(classifier) != IMAGENET_CLASSES:
@@ -284,7 +314,8 @@ def _verify_imagenet(file: Path, name: str | None) -> None:
             f"{file}: is not an ImageNet checkpoint: expected a classifier of "
             f"{IMAGENET_CLASSES} classes, found "
             f"{'none' if classifier is None else len(classifier)}; a re-ID checkpoint is "
-            "loaded with 'reid:<file>'")
+            "loaded with 'reid:<file>'"
+        )
     log.info("%s: sha256 %s (no published hash to compare with)", file, sha256(file))
 
 
@@ -292,13 +323,19 @@ def _shipped_file(name: str | None) -> Path:
     file = SHIPPED / f"{name}_synthetic.safetensors"
     note = file.with_suffix(".json")
     if not (file.is_file() and note.is_file()):
-        names = [found.name.removesuffix("_synthetic.safetensors")
-                 for found in sorted(SHIPPED.glob("*_synthetic.safetensors"))]
-        raise WeightsError(f"init 'synthetic': no weights of {name!r} are shipped in {SHIPPED}, "
-                           f"only of {', '.join(names) or 'none'}; use one of those networks, or "
-                           "another init")
+        names = [
+            found.name.removesuffix("_synthetic.safetensors")
+            for found in sorted(SHIPPED.glob("*_synthetic.safetensors"))
+        ]
+        raise WeightsError(
+            f"init 'synthetic': no weights of {name!r} are shipped in {SHIPPED}, "
+            f"only of {', '.join(names) or 'none'}; use one of those networks, or "
+            "another init"
+        )
     expected, found = json.loads(note.read_text())["sha256"], sha256(file)
     if found != expected:
-        raise WeightsError(f"{file}: has sha256 {found}, but {note.name} says {expected}; check "
-                           "the file out again")
+        raise WeightsError(
+            f"{file}: has sha256 {found}, but {note.name} says {expected}; check "
+            "the file out again"
+        )
     return file

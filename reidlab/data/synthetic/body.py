@@ -36,8 +36,11 @@ class Pose:
 
 def _step(at: Point, length: float, swing: float, out: float = 0.0) -> Point:
     """The end of a limb that hangs from ``at``: ``swing`` forward and ``out`` sideways."""
-    return (at[0] + length * sin(out), at[1] - length * cos(out) * cos(swing),
-            at[2] + length * cos(out) * sin(swing))
+    return (
+        at[0] + length * sin(out),
+        at[1] - length * cos(out) * cos(swing),
+        at[2] + length * cos(out) * sin(swing),
+    )
 
 
 def build(person: Person, pose: Pose) -> tuple[list[Part], float]:
@@ -64,7 +67,7 @@ def _legs(person: Person, pose: Pose) -> tuple[list[Part], float]:
     for side, phase in ((1, pose.phase), (-1, pose.phase + pi)):
         swing = stride * sin(phase) + 0.04
         bend = 0.06 + 0.95 * pose.walk * max(0.0, cos(phase)) ** 1.4
-        hip = (side * 0.046 * person.hips * person.build ** 0.5, 0.0, 0.0)
+        hip = (side * 0.046 * person.hips * person.build**0.5, 0.0, 0.0)
         knee = _step(hip, long * 0.51, swing, side * 0.015)
         ankle = _step(knee, long * 0.49, swing - bend, 0.0)
         chains.append((hip, knee, ankle, swing - bend))
@@ -73,29 +76,49 @@ def _legs(person: Person, pose: Pose) -> tuple[list[Part], float]:
     for hip, knee, ankle, swing in chains:
         points = [(p[0], p[1] + lift, p[2]) for p in (hip, knee, ankle)]
         parts += _leg(person, *points, swing)
-    build = person.build ** 0.7
+    build = person.build**0.7
     if skirted:
         hem = 0.24 if person.bottom == "longskirt" else 0.33 + 0.02 * person.lower.period % 0.08
         cloth = person.upper if person.top == "dress" else person.lower
         top = lift + 0.10
         flare = 0.106 + 0.005 * (person.lower.period - 3)
-        parts.append(Part((0, top, 0), (0, hem, 0), _FORWARD,
-                          (0.084 * build, 0.107 * build * person.hips, flare * build,
-                           (flare + 0.012) * build), 0.88, (0.2, 0.12),
-                          paint.fabric(cloth, (top - hem) / 0.33)))
+        parts.append(
+            Part(
+                (0, top, 0),
+                (0, hem, 0),
+                _FORWARD,
+                (
+                    0.084 * build,
+                    0.107 * build * person.hips,
+                    flare * build,
+                    (flare + 0.012) * build,
+                ),
+                0.88,
+                (0.2, 0.12),
+                paint.fabric(cloth, (top - hem) / 0.33),
+            )
+        )
     if person.top == "coat":
         top, hem = lift + 0.14, 0.27 + 0.008 * person.upper.period
         outside: Paint = paint.fabric(person.upper, 1.0, sleeve=True)
         if person.open_front:
             outside = paint.open_front(outside, tuple(0.6 * c for c in person.lower.colour), 0.3)
-        parts.append(Part((0, top, 0), (0, hem, 0.0), _FORWARD,
-                          (0.106 * build, 0.118 * build * person.hips, 0.124 * build), 0.85,
-                          (0.3, 0.12), outside))
+        parts.append(
+            Part(
+                (0, top, 0),
+                (0, hem, 0.0),
+                _FORWARD,
+                (0.106 * build, 0.118 * build * person.hips, 0.124 * build),
+                0.85,
+                (0.3, 0.12),
+                outside,
+            )
+        )
     return parts, lift
 
 
 def _leg(person: Person, hip: Point, knee: Point, ankle: Point, swing: float) -> list[Part]:
-    wide = person.build ** 0.7
+    wide = person.build**0.7
     skin, cloth = paint.plain(person.skin), paint.fabric(person.lower, 0.75, sleeve=True)
     thigh = [0.061 * wide * person.hips, 0.051 * wide, 0.041 * wide]
     shin = [0.040 * wide, 0.038 * wide, 0.026 * wide]
@@ -116,26 +139,44 @@ def _leg(person: Person, hip: Point, knee: Point, ankle: Point, swing: float) ->
         shin = [shin[0] * loose, shin[1] * loose, shin[2] * loose * 1.12]
     if lower is skin or bare:
         lower = paint.upto(lower, paint.plain(person.socks), 0.86)
-    toe = (ankle[0] * 1.1, ankle[1] - 0.022 + 0.08 * sin(min(swing, 0.2)),
-           ankle[2] + 0.085 * cos(swing))
+    toe = (
+        ankle[0] * 1.1,
+        ankle[1] - 0.022 + 0.08 * sin(min(swing, 0.2)),
+        ankle[2] + 0.085 * cos(swing),
+    )
     heel = (ankle[0], ankle[1] - 0.012, ankle[2] - 0.012)
     return [
         Part(hip, knee, _FORWARD, tuple(thigh), 1.05, (0.9, 0.9), upper),
         Part(knee, ankle, _FORWARD, tuple(shin), 1.05, (1.0, 0.6), lower),
-        Part(heel, toe, (0, 1, 0.2), (0.026, 0.027, 0.021), 0.95, (1.0, 1.0),
-             paint.plain(person.shoes)),
+        Part(
+            heel,
+            toe,
+            (0, 1, 0.2),
+            (0.026, 0.027, 0.021),
+            0.95,
+            (1.0, 1.0),
+            paint.plain(person.shoes),
+        ),
     ]
 
 
 def _trunk(person: Person, neck: Point, hip: float) -> list[Part]:
-    wide, shoulders = person.build ** 0.8, person.shoulders
+    wide, shoulders = person.build**0.8, person.shoulders
     belly = max(person.build - 1.1, 0) * 0.6
     jacket = person.top in ("jacket", "coat")
     loose = 1.12 if jacket else (1.0 if person.tucked or person.top == "dress" else 1.05)
-    across = shoulders * wide ** 0.5
-    widths = [0.064 * shoulders, 0.118 * across, 0.121 * across, 0.113 * wide, 0.104 * wide,
-              (0.094 + 0.03 * belly) * wide, (0.096 + 0.02 * belly) * wide,
-              0.103 * wide * person.hips, 0.094 * wide * person.hips]
+    across = shoulders * wide**0.5
+    widths = [
+        0.064 * shoulders,
+        0.118 * across,
+        0.121 * across,
+        0.113 * wide,
+        0.104 * wide,
+        (0.094 + 0.03 * belly) * wide,
+        (0.096 + 0.02 * belly) * wide,
+        0.103 * wide * person.hips,
+        0.094 * wide * person.hips,
+    ]
     widths = widths[:1] + [w * loose for w in widths[1:]]
     # The hem of a top that is worn over the trousers lies below the waist.
     hem = 0.70 if person.tucked else 0.90
@@ -157,14 +198,22 @@ def _trunk(person: Person, neck: Point, hip: float) -> list[Part]:
     parts = [Part(top, (0, hip - 0.015, 0), _FORWARD, tuple(widths), ratio, (0.5, 0.5), cloth)]
     collar = person.scarf or (person.upper.colour if jacket else person.skin)
     size = 0.05 if person.scarf else (0.04 if jacket else 0.032)
-    parts.append(Part((0, neck[1] + 0.035, neck[2] + 0.01), (0, neck[1] - 0.02, neck[2]),
-                      _FORWARD, (0.031 if not person.scarf else 0.045, size), 1.0, (0.3, 0.6),
-                      paint.plain(collar)))
+    parts.append(
+        Part(
+            (0, neck[1] + 0.035, neck[2] + 0.01),
+            (0, neck[1] - 0.02, neck[2]),
+            _FORWARD,
+            (0.031 if not person.scarf else 0.045, size),
+            1.0,
+            (0.3, 0.6),
+            paint.plain(collar),
+        )
+    )
     return parts
 
 
 def _arms(person: Person, pose: Pose, neck: Point) -> tuple[list[Part], dict[int, Point]]:
-    wide = person.build ** 0.6
+    wide = person.build**0.6
     parts: list[Part] = []
     hands: dict[int, Point] = {}
     skin = paint.plain(person.skin)
@@ -182,8 +231,11 @@ def _arms(person: Person, pose: Pose, neck: Point) -> tuple[list[Part], dict[int
             swing, bend, out = -0.25, 0.75, 0.24
         elif doing == "hold":
             swing, bend, out = 0.05, 0.08, 0.12
-        shoulder = (side * 0.107 * person.shoulders * person.build ** 0.4, neck[1] - 0.053,
-                    neck[2] - 0.005)
+        shoulder = (
+            side * 0.107 * person.shoulders * person.build**0.4,
+            neck[1] - 0.053,
+            neck[2] - 0.005,
+        )
         elbow = _step(shoulder, 0.165, swing, side * out)
         wrist = _step(elbow, 0.145, swing + bend, side * (0.02 if bend < 1 else -0.3))
         hand = _step(wrist, 0.05, swing + bend, 0)
@@ -196,11 +248,24 @@ def _arms(person: Person, pose: Pose, neck: Point) -> tuple[list[Part], dict[int
         fore = paint.upto(fore, skin, 0.72)  # the hand
         girth = wide * thick
         parts += [
-            Part(shoulder, elbow, across, (0.033 * wide * thick ** 0.3, 0.036 * girth,
-                                           0.034 * girth * flare, 0.029 * girth),
-                 1.0, (0.8, 0.9), upper),
-            Part(elbow, hand, across, (0.028 * girth, 0.025 * girth, 0.022 * girth, 0.021, 0.017),
-                 1.0, (1.0, 1.0), fore),
+            Part(
+                shoulder,
+                elbow,
+                across,
+                (0.033 * wide * thick**0.3, 0.036 * girth, 0.034 * girth * flare, 0.029 * girth),
+                1.0,
+                (0.8, 0.9),
+                upper,
+            ),
+            Part(
+                elbow,
+                hand,
+                across,
+                (0.028 * girth, 0.025 * girth, 0.022 * girth, 0.021, 0.017),
+                1.0,
+                (1.0, 1.0),
+                fore,
+            ),
         ]
     return parts, hands
 
@@ -212,41 +277,107 @@ def _head(person: Person, pose: Pose, neck: Point) -> list[Part]:
     top, chin = y + 0.112 * size, y + 0.063 * size
     big = 1.07 if person.hair in ("bob", "long", "curly") else 1.0
     big *= 1.06 if person.hat in ("beanie", "hood") else 1.0
-    parts = [Part((0, top, z), (0, chin, z + 0.004), front,
-                  (0.052 * size * big, 0.048 * size * (big if big > 1 else 0.97)), 1.2,
-                  (1.15, 1.05), paint.head(person.skin, person.hair_colour, person.hair,
-                                           person.hat, person.hat_colour))]
+    parts = [
+        Part(
+            (0, top, z),
+            (0, chin, z + 0.004),
+            front,
+            (0.052 * size * big, 0.048 * size * (big if big > 1 else 0.97)),
+            1.2,
+            (1.15, 1.05),
+            paint.head(
+                person.skin, person.hair_colour, person.hair, person.hat, person.hat_colour
+            ),
+        )
+    ]
     locks = paint.plain(person.hair_colour)
     behind = lambda d: (-front[0] * d, z - front[2] * d)  # noqa: E731
     if person.hat != "hood":
         if person.hair in ("bob", "long"):
             x, back = behind(0.022)
             low = y - (0.01 if person.hair == "bob" else 0.12)
-            parts.append(Part((x, top, back), (x * 1.3, low, back - 0.02), front,
-                              (0.050 * size, 0.058, 0.052), 0.75, (0.9, 0.4), locks))
+            parts.append(
+                Part(
+                    (x, top, back),
+                    (x * 1.3, low, back - 0.02),
+                    front,
+                    (0.050 * size, 0.058, 0.052),
+                    0.75,
+                    (0.9, 0.4),
+                    locks,
+                )
+            )
         elif person.hair == "curly":
             x, back = behind(0.018)
-            parts.append(Part((x, top + 0.012, back), (x, chin + 0.02, back), front,
-                              (0.062, 0.058), 1.0, (1.0, 1.0), locks))
+            parts.append(
+                Part(
+                    (x, top + 0.012, back),
+                    (x, chin + 0.02, back),
+                    front,
+                    (0.062, 0.058),
+                    1.0,
+                    (1.0, 1.0),
+                    locks,
+                )
+            )
         elif person.hair == "ponytail":
             x, back = behind(0.062)
-            parts.append(Part((x, top - 0.01, back), (x * 1.2, y - 0.06, back - 0.012), front,
-                              (0.018, 0.024, 0.012), 1.0, (1.0, 0.8), locks))
+            parts.append(
+                Part(
+                    (x, top - 0.01, back),
+                    (x * 1.2, y - 0.06, back - 0.012),
+                    front,
+                    (0.018, 0.024, 0.012),
+                    1.0,
+                    (1.0, 0.8),
+                    locks,
+                )
+            )
         elif person.hair == "bun":
             x, back = behind(0.045)
-            parts.append(Part((x, top + 0.03, back), (x, top + 0.02, back), front,
-                              (0.028, 0.028), 1.0, (1.0, 1.0), locks))
+            parts.append(
+                Part(
+                    (x, top + 0.03, back),
+                    (x, top + 0.02, back),
+                    front,
+                    (0.028, 0.028),
+                    1.0,
+                    (1.0, 1.0),
+                    locks,
+                )
+            )
     else:
-        parts.append(Part((0, y + 0.04, z - 0.035), (0, y - 0.03, z - 0.03), _FORWARD,
-                          (0.06, 0.075), 0.6, (0.7, 0.5), paint.plain(person.hat_colour)))
+        parts.append(
+            Part(
+                (0, y + 0.04, z - 0.035),
+                (0, y - 0.03, z - 0.03),
+                _FORWARD,
+                (0.06, 0.075),
+                0.6,
+                (0.7, 0.5),
+                paint.plain(person.hat_colour),
+            )
+        )
     hat = paint.plain(tuple(0.85 * c for c in person.hat_colour))
     if person.hat == "cap":
         brim = (front[0] * 0.095, top - 0.004, z + front[2] * 0.095)
-        parts.append(Part((front[0] * 0.03, top + 0.008, z + front[2] * 0.03), brim, (0, 1, 0),
-                          (0.042, 0.036), 0.2, (0.5, 0.5), hat))
+        parts.append(
+            Part(
+                (front[0] * 0.03, top + 0.008, z + front[2] * 0.03),
+                brim,
+                (0, 1, 0),
+                (0.042, 0.036),
+                0.2,
+                (0.5, 0.5),
+                hat,
+            )
+        )
     elif person.hat == "sunhat":
-        parts.append(Part((0, top + 0.018, z), (0, top + 0.004, z), front, (0.07, 0.1), 1.0,
-                          (0.2, 0.05), hat))
+        parts.append(
+            Part(
+                (0, top + 0.018, z), (0, top + 0.004, z), front, (0.07, 0.1), 1.0, (0.2, 0.05), hat
+            )
+        )
     return parts
 
 
@@ -257,28 +388,79 @@ def _bags(person: Person, neck: Point, hip: float, hands: dict[int, Point]) -> l
     if person.bag == "backpack":
         y, z = neck[1] - 0.035, neck[2] - 0.10
         pocket = paint.upto(skin, dark, 0.55)
-        return [Part((0, y, z), (0, y - 0.215 * size, z - 0.012), _FORWARD,
-                     (0.055 * size, 0.075 * size, 0.082 * size, 0.082 * size, 0.074 * size), 0.62,
-                     (0.5, 0.3), pocket)]
+        return [
+            Part(
+                (0, y, z),
+                (0, y - 0.215 * size, z - 0.012),
+                _FORWARD,
+                (0.055 * size, 0.075 * size, 0.082 * size, 0.082 * size, 0.074 * size),
+                0.62,
+                (0.5, 0.3),
+                pocket,
+            )
+        ]
     if person.bag == "crossbody":
-        x, y = side * 0.115 * person.build ** 0.6, hip + 0.03
-        return [Part((x, y, 0.02), (x * 1.05, y - 0.11 * size, 0.02), (side, 0, 0),
-                     (0.065 * size, 0.07 * size), 0.45, (0.2, 0.3), skin)]
+        x, y = side * 0.115 * person.build**0.6, hip + 0.03
+        return [
+            Part(
+                (x, y, 0.02),
+                (x * 1.05, y - 0.11 * size, 0.02),
+                (side, 0, 0),
+                (0.065 * size, 0.07 * size),
+                0.45,
+                (0.2, 0.3),
+                skin,
+            )
+        ]
     if person.bag == "handbag":
-        x, y = side * 0.145 * person.build ** 0.5, neck[1] - 0.17
+        x, y = side * 0.145 * person.build**0.5, neck[1] - 0.17
         shoulder = (side * 0.1, neck[1] - 0.02, neck[2])
-        return [Part(shoulder, (x, y, -0.01), (side, 0, 0), (0.008, 0.008), 1.0, (0, 0), dark),
-                Part((x, y, -0.01), (x, y - 0.125 * size, -0.01), (side, 0, 0),
-                     (0.066 * size, 0.085 * size), 0.4, (0.3, 0.2), skin)]
+        return [
+            Part(shoulder, (x, y, -0.01), (side, 0, 0), (0.008, 0.008), 1.0, (0, 0), dark),
+            Part(
+                (x, y, -0.01),
+                (x, y - 0.125 * size, -0.01),
+                (side, 0, 0),
+                (0.066 * size, 0.085 * size),
+                0.4,
+                (0.3, 0.2),
+                skin,
+            ),
+        ]
     x, y, z = hands[side]
     if person.bag == "tote":
-        return [Part((x, y, z), (x, y - 0.06, z), (side, 0, 0), (0.004, 0.045), 0.3, (0, 0), dark),
-                Part((x, y - 0.05, z), (x, y - 0.05 - 0.14 * size, z), (side, 0, 0),
-                     (0.06 * size, 0.068 * size), 0.4, (0.1, 0.2), skin)]
+        return [
+            Part((x, y, z), (x, y - 0.06, z), (side, 0, 0), (0.004, 0.045), 0.3, (0, 0), dark),
+            Part(
+                (x, y - 0.05, z),
+                (x, y - 0.05 - 0.14 * size, z),
+                (side, 0, 0),
+                (0.06 * size, 0.068 * size),
+                0.4,
+                (0.1, 0.2),
+                skin,
+            ),
+        ]
     if person.bag == "suitcase":
         x, top, back = x + side * 0.02, 0.30 * size, -0.20
-        return [Part((x, y, z), (x, top, back), _FORWARD, (0.006, 0.006), 1.0, (0, 0),
-                     paint.plain((0.3, 0.3, 0.3))),
-                Part((x, top, back), (x, 0.025, back - 0.04), _FORWARD,
-                     (0.085 * size, 0.088 * size), 0.6, (0.12, 0.1), paint.upto(skin, dark, 0.9))]
+        return [
+            Part(
+                (x, y, z),
+                (x, top, back),
+                _FORWARD,
+                (0.006, 0.006),
+                1.0,
+                (0, 0),
+                paint.plain((0.3, 0.3, 0.3)),
+            ),
+            Part(
+                (x, top, back),
+                (x, 0.025, back - 0.04),
+                _FORWARD,
+                (0.085 * size, 0.088 * size),
+                0.6,
+                (0.12, 0.1),
+                paint.upto(skin, dark, 0.9),
+            ),
+        ]
     return []

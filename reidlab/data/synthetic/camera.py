@@ -62,8 +62,10 @@ def sample_camera(rng: np.random.Generator, domain: str, index: int, spread: flo
     return Camera(
         pitch=float(rng.uniform(0.05, 0.25) if sunny else rng.uniform(0.15, 0.42)),
         yaws=(float(main), float(main + np.pi)),
-        light=Light(tuple(float(v) for v in towards),
-                    float(rng.uniform(0.3, 0.6) if sunny else rng.uniform(0.12, 0.35))),
+        light=Light(
+            tuple(float(v) for v in towards),
+            float(rng.uniform(0.3, 0.6) if sunny else rng.uniform(0.12, 0.35)),
+        ),
         gains=gains.astype(np.float32),
         gamma=float(np.exp(spread * rng.normal(0, 0.14)) * (0.92 if sunny else 1.05)),
         contrast=float((1.02 if sunny else 0.9) + spread * rng.uniform(-0.14, 0.14)),
@@ -75,8 +77,9 @@ def sample_camera(rng: np.random.Generator, domain: str, index: int, spread: flo
     )
 
 
-def develop(camera: Camera, scene: np.ndarray, size: tuple[int, int],
-            rng: np.random.Generator) -> bytes:
+def develop(
+    camera: Camera, scene: np.ndarray, size: tuple[int, int], rng: np.random.Generator
+) -> bytes:
     """What the camera makes of the light that falls on it: a JPEG.
 
     Args:

@@ -51,15 +51,17 @@ class Shot:
 
 def people(config: SyntheticConfig, split: str) -> list[Person]:
     """The persons of "train", "test" or "distractor", by index."""
-    count = {"train": config.train_ids, "test": config.test_ids,
-             "distractor": config.distractors}[split]
+    count = {"train": config.train_ids, "test": config.test_ids, "distractor": config.distractors}[
+        split
+    ]
     return list(_people(config.domain, config.seed, split, count, config.lookalikes))
 
 
 @lru_cache(maxsize=8)
 def _people(domain: str, seed: int, split: str, count: int, share: float) -> tuple[Person, ...]:
-    return tuple(population(domain, seed, _STREAM[split], count,
-                            0.0 if split == "distractor" else share))
+    return tuple(
+        population(domain, seed, _STREAM[split], count, 0.0 if split == "distractor" else share)
+    )
 
 
 def pid_of(config: SyntheticConfig, split: str, person: int) -> int:
@@ -71,8 +73,11 @@ def pid_of(config: SyntheticConfig, split: str, person: int) -> int:
 
 def plan(config: SyntheticConfig) -> list[Shot]:
     """Every image of the data set, in a fixed order."""
-    return [*_identity_shots(config, "train"), *_identity_shots(config, "test"),
-            *_other_shots(config)]
+    return [
+        *_identity_shots(config, "train"),
+        *_identity_shots(config, "test"),
+        *_other_shots(config),
+    ]
 
 
 def _name(pid: int, camid: int, frame: int, box: int) -> str:
@@ -89,8 +94,9 @@ def _identity_shots(config: SyntheticConfig, split: str) -> Iterator[Shot]:
         seen = rng.choice(config.cameras, int(rng.integers(low, high + 1)), replace=False) + 1
         for camid in sorted(int(c) for c in seen):
             first = int(rng.integers(100, 90_000))
-            images = int(rng.integers(config.images_per_camera[0],
-                                      config.images_per_camera[1] + 1))
+            images = int(
+                rng.integers(config.images_per_camera[0], config.images_per_camera[1] + 1)
+            )
             query = int(rng.integers(images))
             for index in range(images):
                 folder = "bounding_box_train"
@@ -121,30 +127,44 @@ def _other_shots(config: SyntheticConfig) -> Iterator[Shot]:
 def render(config: SyntheticConfig, shot: Shot) -> bytes:
     """The JPEG of one shot; depends on nothing but the two arguments."""
     place = station(config.domain, config.seed, shot.camid, config.camera_spread)
-    base = [config.seed, _DOMAIN_CODE[config.domain], _STREAM[shot.split], shot.person + 1,
-            shot.camid]
+    base = [
+        config.seed,
+        _DOMAIN_CODE[config.domain],
+        _STREAM[shot.split],
+        shot.person + 1,
+        shot.camid,
+    ]
     track = np.random.default_rng([*base, 31])  # what the images of one passage share
     rng = np.random.default_rng([*base, shot.index, 32])
     person = None
     if shot.person >= 0:
         person = people(config, shot.split)[shot.person]
     stray = track.random() < 0.2
-    yaw = (track.uniform(0, 2 * np.pi) if stray else
-           place.camera.yaws[int(track.integers(2))] + track.normal(0, 0.25))
+    yaw = (
+        track.uniform(0, 2 * np.pi)
+        if stray
+        else place.camera.yaws[int(track.integers(2))] + track.normal(0, 0.25)
+    )
     yaw += rng.normal(0, 0.22)
     held = str(track.choice(["swing", "phone", "pocket", "hold"], p=[0.7, 0.1, 0.12, 0.08]))
     arms = (held, "swing") if track.random() < 0.5 else ("swing", held)
     if person is not None and person.bag in ("tote", "suitcase"):
         arms = ("hold", arms[1]) if person.bag_side == 1 else (arms[0], "hold")
     walk = float(track.choice([1.0, 0.25], p=[0.85, 0.15]))
-    pose = Pose(phase=float(rng.uniform(0, 2 * np.pi)), walk=walk,
-                turn=float(rng.normal(0, 0.3)), arms=arms, lean=float(rng.normal(0.03, 0.03)))
+    pose = Pose(
+        phase=float(rng.uniform(0, 2 * np.pi)),
+        walk=walk,
+        turn=float(rng.normal(0, 0.3)),
+        arms=arms,
+        lean=float(rng.normal(0.03, 0.03)),
+    )
     box = sample_box(rng) if shot.kind == "good" else bad_box(rng)
-    row = float(track.uniform(place.scene.far, place.scene.near) * 0.75
-                + 0.25 * rng.uniform(place.scene.far, place.scene.near))
+    row = float(
+        track.uniform(place.scene.far, place.scene.near) * 0.75
+        + 0.25 * rng.uniform(place.scene.far, place.scene.near)
+    )
     x = float(track.uniform(0, WIDTH) + rng.normal(0, 60)) % WIDTH
-    return compose(place, person, pose, float(yaw), box, rng, (x, row),
-                   config.clutter)
+    return compose(place, person, pose, float(yaw), box, rng, (x, row), config.clutter)
 
 
 def _record(config: SyntheticConfig) -> str:
@@ -170,8 +190,9 @@ def _draw_all(jobs: list[_Job], workers: int) -> Iterator[None]:
         yield from Parallel(workers, return_as="generator")(delayed(_write)(job) for job in jobs)
 
 
-def generate(config: SyntheticConfig, root: Path, workers: int | None = None,
-             progress: bool = True) -> Path:
+def generate(
+    config: SyntheticConfig, root: Path, workers: int | None = None, progress: bool = True
+) -> Path:
     """Write the data set of ``config`` to the folder ``root``, unless it is already there.
 
     A finished folder holds ``config.json`` with the config and the generator's version. One that
@@ -200,7 +221,7 @@ def generate(config: SyntheticConfig, root: Path, workers: int | None = None,
         folder = Path(scratch) / root.name
         for name in ("bounding_box_train", "query", "bounding_box_test"):
             (folder / name).mkdir(parents=True)
-        jobs = [(config, folder, shots[i:i + 50]) for i in range(0, len(shots), 50)]
+        jobs = [(config, folder, shots[i : i + 50]) for i in range(0, len(shots), 50)]
         done = _draw_all(jobs, workers)
         if progress:
             done = track(done, f"drawing {root.name}", len(jobs))

@@ -77,8 +77,9 @@ def view_matrix(yaw: float, pitch: float) -> np.ndarray:
     return tilt @ turn
 
 
-def _project(parts: Sequence[Part], view: np.ndarray, scale: float, foot: tuple[float, float],
-             light: Light) -> _Projected:
+def _project(
+    parts: Sequence[Part], view: np.ndarray, scale: float, foot: tuple[float, float], light: Light
+) -> _Projected:
     ends = np.array([(p.start, p.end, p.front) for p in parts]) @ view.T  # (P, 3, 3)
     axis3 = ends[:, 1] - ends[:, 0]
     axis3 /= np.linalg.norm(axis3, axis=1, keepdims=True) + 1e-9
@@ -103,13 +104,25 @@ def _project(parts: Sequence[Part], view: np.ndarray, scale: float, foot: tuple[
     towards = np.array(light.direction)
     lit = np.stack([side @ towards, front @ towards / ratio, axis3 @ towards], 1)
     up = np.stack([side[:, 1], front[:, 1] / ratio, axis3[:, 1]], 1)
-    return _Projected(start, axis, length, end[:, 2] - start[:, 2], spread, cos0, sin0,
-                      side[:, 2] * cos0 + ratio * front[:, 2] * sin0, np.abs(depth_n), sign,
-                      lit, up)
+    return _Projected(
+        start,
+        axis,
+        length,
+        end[:, 2] - start[:, 2],
+        spread,
+        cos0,
+        sin0,
+        side[:, 2] * cos0 + ratio * front[:, 2] * sin0,
+        np.abs(depth_n),
+        sign,
+        lit,
+        up,
+    )
 
 
-def _boxes(parts: Sequence[Part], geo: _Projected, scale: float, width: int,
-           height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _boxes(
+    parts: Sequence[Part], geo: _Projected, scale: float, width: int, height: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pixels in the bounding box of each part, all in one row: part, column and row, (N,)."""
     widest = np.array([max(p.widths) for p in parts]) * scale
     reach = widest * np.maximum(geo.spread, [max(p.caps) for p in parts]) + 1
@@ -129,21 +142,30 @@ def _boxes(parts: Sequence[Part], geo: _Projected, scale: float, width: int,
     return owner, column + low[owner, 0], row + low[owner, 1]
 
 
-def _rasterise(parts: Sequence[Part], geo: _Projected, scale: float, width: int,
-               height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _rasterise(
+    parts: Sequence[Part], geo: _Projected, scale: float, width: int, height: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Depth-test all parts; for the visible pixels, by part: index, part (V,), t u n (3, V).
 
     The parts are small, so they go through numpy together: one call for all of them.
     """
     owner, x, y = _boxes(parts, geo, scale, width, height)
     knots = np.arange(33) / 32
-    radii = np.stack([np.interp(knots, np.linspace(0, 1, len(p.widths)), p.widths)
-                      for p in parts]).astype(np.float32) * np.float32(scale)
+    radii = np.stack(
+        [np.interp(knots, np.linspace(0, 1, len(p.widths)), p.widths) for p in parts]
+    ).astype(np.float32) * np.float32(scale)
     along = geo.axis / geo.length[:, None]
     across = np.stack([geo.axis[:, 1], -geo.axis[:, 0]], 1) / geo.spread[:, None]
     middle = geo.start[:, :2] - 0.5  # pixel centres lie at +0.5
-    lines = np.concatenate([along, -(along * middle).sum(1, keepdims=True),
-                            across, -(across * middle).sum(1, keepdims=True)], 1)
+    lines = np.concatenate(
+        [
+            along,
+            -(along * middle).sum(1, keepdims=True),
+            across,
+            -(across * middle).sum(1, keepdims=True),
+        ],
+        1,
+    )
     lines = np.ascontiguousarray(lines.T, np.float32)
     caps = (geo.length[:, None] / np.maximum([p.caps for p in parts], 0.02)).astype(np.float32)
 
@@ -158,8 +180,9 @@ def _rasterise(parts: Sequence[Part], geo: _Projected, scale: float, width: int,
     owner, t, u, inside, radius = (v[hit] for v in (owner, t, u, inside, radius))
     n = np.sqrt(rest[hit])
     pixel = (y[hit] * np.float32(width) + x[hit]).astype(np.int64)
-    z, rise, by_u, by_n = (v.astype(np.float32)[owner] for v in
-                           (geo.start[:, 2], geo.rise, geo.depth_u, geo.depth_n))
+    z, rise, by_u, by_n = (
+        v.astype(np.float32)[owner] for v in (geo.start[:, 2], geo.rise, geo.depth_u, geo.depth_n)
+    )
     depth = z + inside * rise + radius * (u * by_u + n * by_n)
 
     nearest = np.full(height * width, -1e9, np.float32)
@@ -175,9 +198,18 @@ def _rasterise(parts: Sequence[Part], geo: _Projected, scale: float, width: int,
     return pixel[kept], owner[kept], np.stack([t[kept], u[kept], n[kept]])
 
 
-def draw(parts: Sequence[Part], *, yaw: float, pitch: float, scale: float,
-         foot: tuple[float, float], size: tuple[int, int], light: Light,
-         folds: np.ndarray, supersample: int = 2) -> np.ndarray:
+def draw(
+    parts: Sequence[Part],
+    *,
+    yaw: float,
+    pitch: float,
+    scale: float,
+    foot: tuple[float, float],
+    size: tuple[int, int],
+    light: Light,
+    folds: np.ndarray,
+    supersample: int = 2,
+) -> np.ndarray:
     """Draw a body; returns (H, W, 4) float32, colours premultiplied by the alpha, in 0..1.
 
     Args:
@@ -210,11 +242,17 @@ def draw(parts: Sequence[Part], *, yaw: float, pitch: float, scale: float,
     fine = flat.reshape(height, width, 4)
     rows = sum(fine[k::supersample] for k in range(1, supersample)) + fine[::supersample]
     total = sum(rows[:, k::supersample] for k in range(1, supersample)) + rows[:, ::supersample]
-    return total * np.float32(1 / supersample ** 2)
+    return total * np.float32(1 / supersample**2)
 
 
-def _shade(parts: Sequence[Part], geo: _Projected, owner: np.ndarray, surface: np.ndarray,
-           light: Light, folds: np.ndarray) -> tuple[np.ndarray, ...]:
+def _shade(
+    parts: Sequence[Part],
+    geo: _Projected,
+    owner: np.ndarray,
+    surface: np.ndarray,
+    light: Light,
+    folds: np.ndarray,
+) -> tuple[np.ndarray, ...]:
     """Where on its part each visible point lies (t, side, front), and the light on it; (V,)."""
     t, u, n = surface
     c0, s0, sign = (v.astype(np.float32)[owner] for v in (geo.cos0, geo.sin0, geo.sign))

@@ -54,33 +54,67 @@ def station(domain: str, seed: int, camid: int, spread: float) -> Station:
     passers = []
     for person in population(domain, seed, 1000 + camid, _PASSERS, 0.0):
         yaw = camera.yaws[int(rng.integers(2))] + rng.normal(0, 0.6)
-        passers.append(_draw_person(person, Pose(phase=float(rng.uniform(0, 6.28))), yaw, camera,
-                                    folds, Box(0.95, 0.5, 0.98), (IMAGE_HEIGHT, IMAGE_WIDTH)))
+        passers.append(
+            _draw_person(
+                person,
+                Pose(phase=float(rng.uniform(0, 6.28))),
+                yaw,
+                camera,
+                folds,
+                Box(0.95, 0.5, 0.98),
+                (IMAGE_HEIGHT, IMAGE_WIDTH),
+            )
+        )
     things = tuple(_thing(rng, domain) for _ in range(6))
     return Station(camera, scene, tuple(passers), things, folds)
 
 
 def _thing(rng: np.random.Generator, domain: str) -> np.ndarray:
     """A static object that can stand between the camera and a person, (128, 64, 4)."""
-    kinds = ["bicycle", "bush", "post", "barrier"] if domain == "a" else \
-        ["column", "barrier", "bin", "post", "bench"]
+    kinds = (
+        ["bicycle", "bush", "post", "barrier"]
+        if domain == "a"
+        else ["column", "barrier", "bin", "post", "bench"]
+    )
     image = Image.new("RGBA", (IMAGE_WIDTH * 2, IMAGE_HEIGHT * 2))
-    draw_object(rng, ImageDraw.Draw(image), str(rng.choice(kinds)), IMAGE_WIDTH,
-                IMAGE_HEIGHT * 2 - 4, float(rng.uniform(150, 230)))
-    small = np.asarray(image.resize((IMAGE_WIDTH, IMAGE_HEIGHT), Image.Resampling.BOX),
-                       np.float32) / 255
+    draw_object(
+        rng,
+        ImageDraw.Draw(image),
+        str(rng.choice(kinds)),
+        IMAGE_WIDTH,
+        IMAGE_HEIGHT * 2 - 4,
+        float(rng.uniform(150, 230)),
+    )
+    small = (
+        np.asarray(image.resize((IMAGE_WIDTH, IMAGE_HEIGHT), Image.Resampling.BOX), np.float32)
+        / 255
+    )
     small = small.copy()
     small[..., :3] *= small[..., 3:]
     return small
 
 
-def _draw_person(person: Person, pose: Pose, yaw: float, camera: Camera, folds: np.ndarray,
-                 box: Box, size: tuple[int, int]) -> np.ndarray:
+def _draw_person(
+    person: Person,
+    pose: Pose,
+    yaw: float,
+    camera: Camera,
+    folds: np.ndarray,
+    box: Box,
+    size: tuple[int, int],
+) -> np.ndarray:
     parts, top = build(person, pose)
     scale = box.height * size[0] / (top * np.cos(camera.pitch) + 0.02)
-    return draw(parts, yaw=yaw, pitch=camera.pitch, scale=scale,
-                foot=(box.x * size[1], box.foot * size[0]), size=size, light=camera.light,
-                folds=folds)
+    return draw(
+        parts,
+        yaw=yaw,
+        pitch=camera.pitch,
+        scale=scale,
+        foot=(box.x * size[1], box.foot * size[0]),
+        size=size,
+        light=camera.light,
+        folds=folds,
+    )
 
 
 def _over(below: np.ndarray, layer: np.ndarray) -> None:
@@ -89,8 +123,9 @@ def _over(below: np.ndarray, layer: np.ndarray) -> None:
     below += layer[..., :3]
 
 
-def _placed(layer: np.ndarray, dx: float, dy: float, zoom: float,
-            size: tuple[int, int]) -> np.ndarray:
+def _placed(
+    layer: np.ndarray, dx: float, dy: float, zoom: float, size: tuple[int, int]
+) -> np.ndarray:
     """The layer enlarged about its foot, moved by shares of its width and height: (h, w, 4)."""
     height, width = layer.shape[:2]
     rows = ((np.arange(size[0]) + 0.5) / size[0] - 1 - dy) / zoom * height + height
@@ -101,8 +136,9 @@ def _placed(layer: np.ndarray, dx: float, dy: float, zoom: float,
     return moved * ((rows >= 0) & (rows < height))[:, None, None]
 
 
-def background(place: Station, row: float, x: float, box: Box,
-               size: tuple[int, int]) -> np.ndarray:
+def background(
+    place: Station, row: float, x: float, box: Box, size: tuple[int, int]
+) -> np.ndarray:
     """The scene behind a person whose feet stand at (x, row), (h, w, 3) in 0..1."""
     scene = place.scene
     tall = scene.slope * (row - scene.horizon) / box.height  # height of the box in the scene
@@ -132,10 +168,14 @@ def sample_box(rng: np.random.Generator) -> Box:
 def bad_box(rng: np.random.Generator) -> Box:
     """A box that a person would not accept as a detection: a part of the body, or far too wide."""
     if rng.random() < 0.6:
-        return Box(float(rng.uniform(1.5, 2.6)), float(rng.uniform(0.2, 0.8)),
-                   float(rng.uniform(1.1, 2.0)))
-    return Box(float(rng.uniform(0.35, 0.55)), float(rng.uniform(0.2, 0.8)),
-               float(rng.uniform(0.6, 0.95)))
+        return Box(
+            float(rng.uniform(1.5, 2.6)),
+            float(rng.uniform(0.2, 0.8)),
+            float(rng.uniform(1.1, 2.0)),
+        )
+    return Box(
+        float(rng.uniform(0.35, 0.55)), float(rng.uniform(0.2, 0.8)), float(rng.uniform(0.6, 0.95))
+    )
 
 
 def _ground_shadow(image: np.ndarray, box: Box, strength: float) -> None:
@@ -146,8 +186,16 @@ def _ground_shadow(image: np.ndarray, box: Box, strength: float) -> None:
     image *= (1 - np.float32(strength) * np.exp(-away))[..., None]
 
 
-def compose(place: Station, person: Person | None, pose: Pose, yaw: float, box: Box,
-            rng: np.random.Generator, spot: tuple[float, float], clutter: float = 1.0) -> bytes:
+def compose(
+    place: Station,
+    person: Person | None,
+    pose: Pose,
+    yaw: float,
+    box: Box,
+    rng: np.random.Generator,
+    spot: tuple[float, float],
+    clutter: float = 1.0,
+) -> bytes:
     """Draw one detection as a JPEG.
 
     Args:
@@ -167,8 +215,16 @@ def compose(place: Station, person: Person | None, pose: Pose, yaw: float, box: 
     if rng.random() < 0.22 * clutter:  # somebody further back
         passer = place.passers[int(rng.integers(len(place.passers)))]
         side = float(rng.choice((-1, 1)))
-        _over(image, _placed(passer, side * rng.uniform(0.22, 0.56), -rng.uniform(0.05, 0.20),
-                             rng.uniform(0.65, 0.9), size))
+        _over(
+            image,
+            _placed(
+                passer,
+                side * rng.uniform(0.22, 0.56),
+                -rng.uniform(0.05, 0.20),
+                rng.uniform(0.65, 0.9),
+                size,
+            ),
+        )
     if person is not None:
         _ground_shadow(image, box, 0.5 * place.camera.light.direct + 0.2)
         _over(image, _draw_person(person, pose, yaw, place.camera, place.folds, box, size))
@@ -176,8 +232,16 @@ def compose(place: Station, person: Person | None, pose: Pose, yaw: float, box: 
     if hidden < 0.10 * clutter:  # somebody in front
         passer = place.passers[int(rng.integers(len(place.passers)))]
         side = float(rng.choice((-1, 1)))
-        _over(image, _placed(passer, side * rng.uniform(0.34, 0.6), rng.uniform(0.02, 0.2),
-                             rng.uniform(1.0, 1.3), size))
+        _over(
+            image,
+            _placed(
+                passer,
+                side * rng.uniform(0.34, 0.6),
+                rng.uniform(0.02, 0.2),
+                rng.uniform(1.0, 1.3),
+                size,
+            ),
+        )
     elif hidden < 0.18 * clutter:  # something in front
         thing = place.things[int(rng.integers(len(place.things)))]
         _over(image, _placed(thing, rng.normal(0, 0.28), rng.uniform(0, 0.4), 1.0, size))

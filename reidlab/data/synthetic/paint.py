@@ -37,7 +37,7 @@ def fabric(cloth: Fabric, stretch: float = 1.0, sleeve: bool = False) -> Paint:
                 share = 0.5 * share + 0.5 * ((t * count * 1.3) % 1 < 0.4)
         elif pattern == "dots":
             around = np.arctan2(front, side) * np.float32(cloth.period / 3)
-            share = (((t * count) % 1 - 0.5) ** 2 + (around % 1 - 0.5) ** 2 < 0.09)
+            share = ((t * count) % 1 - 0.5) ** 2 + (around % 1 - 0.5) ** 2 < 0.09
         elif pattern == "seam":
             share = np.abs(side) > 0.9
         elif pattern == "blocks":
@@ -52,8 +52,9 @@ def fabric(cloth: Fabric, stretch: float = 1.0, sleeve: bool = False) -> Paint:
     return paint
 
 
-def _motif(motif: np.ndarray, t: np.ndarray, side: np.ndarray, front: np.ndarray, where: str,
-           size: float) -> np.ndarray:
+def _motif(
+    motif: np.ndarray, t: np.ndarray, side: np.ndarray, front: np.ndarray, where: str, size: float
+) -> np.ndarray:
     """A print of 5 x 5 cells on the chest, on the back, or on both."""
     half = np.float32(0.25 + 0.05 * size)
     column = ((side / half + 1) * 2.5).astype(np.int32)

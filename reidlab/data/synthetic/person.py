@@ -63,26 +63,103 @@ class Person:
     group: int  # look-alike group, 0 when there is none
 
 
-_SKIN = ((.95, .78, .66), (.90, .72, .58), (.84, .65, .50), (.72, .53, .39), (.55, .38, .27),
-         (.38, .26, .19))
-_HAIR = ((.07, .06, .06), (.11, .08, .07), (.20, .13, .09), (.34, .22, .13), (.55, .40, .22),
-         (.45, .44, .43), (.40, .17, .10))
-_BRIGHT = ((.93, .93, .91), (.93, .93, .91), (.10, .10, .11), (.10, .10, .11), (.55, .56, .57),
-           (.30, .31, .33), (.78, .12, .12), (.13, .22, .52), (.35, .57, .80), (.92, .80, .20),
-           (.15, .50, .25), (.92, .45, .15), (.90, .52, .62), (.45, .20, .50), (.84, .77, .62),
-           (.10, .55, .55), (.65, .82, .62), (.09, .12, .25))
-_LIGHT_LOWER = ((.09, .09, .10), (.10, .12, .22), (.22, .30, .45), (.40, .50, .62),
-                (.68, .60, .46), (.45, .45, .46), (.88, .87, .84), (.38, .36, .26),
-                (.26, .27, .29), (.55, .30, .28))
-_DARK = ((.07, .07, .08), (.07, .07, .08), (.14, .14, .16), (.24, .25, .27), (.09, .11, .20),
-         (.13, .18, .30), (.33, .24, .17), (.62, .48, .31), (.17, .22, .16), (.36, .10, .13),
-         (.50, .50, .51), (.75, .70, .62), (.62, .13, .12), (.14, .30, .33), (.80, .80, .79))
-_DARK_LOWER = ((.07, .07, .08), (.09, .10, .15), (.13, .18, .29), (.20, .26, .38),
-               (.20, .20, .21), (.33, .27, .20), (.42, .42, .42), (.26, .28, .22))
-_SHOES = ((.08, .08, .08), (.90, .90, .88), (.40, .28, .18), (.55, .55, .56), (.70, .15, .15),
-          (.15, .25, .50), (.15, .15, .18))
-_BAGS = ((.07, .07, .08), (.09, .09, .10), (.14, .18, .30), (.45, .30, .18), (.65, .12, .14),
-         (.20, .42, .65), (.75, .68, .55), (.20, .35, .22), (.85, .55, .15), (.60, .35, .50))
+_SKIN = (
+    (0.95, 0.78, 0.66),
+    (0.90, 0.72, 0.58),
+    (0.84, 0.65, 0.50),
+    (0.72, 0.53, 0.39),
+    (0.55, 0.38, 0.27),
+    (0.38, 0.26, 0.19),
+)
+_HAIR = (
+    (0.07, 0.06, 0.06),
+    (0.11, 0.08, 0.07),
+    (0.20, 0.13, 0.09),
+    (0.34, 0.22, 0.13),
+    (0.55, 0.40, 0.22),
+    (0.45, 0.44, 0.43),
+    (0.40, 0.17, 0.10),
+)
+_BRIGHT = (
+    (0.93, 0.93, 0.91),
+    (0.93, 0.93, 0.91),
+    (0.10, 0.10, 0.11),
+    (0.10, 0.10, 0.11),
+    (0.55, 0.56, 0.57),
+    (0.30, 0.31, 0.33),
+    (0.78, 0.12, 0.12),
+    (0.13, 0.22, 0.52),
+    (0.35, 0.57, 0.80),
+    (0.92, 0.80, 0.20),
+    (0.15, 0.50, 0.25),
+    (0.92, 0.45, 0.15),
+    (0.90, 0.52, 0.62),
+    (0.45, 0.20, 0.50),
+    (0.84, 0.77, 0.62),
+    (0.10, 0.55, 0.55),
+    (0.65, 0.82, 0.62),
+    (0.09, 0.12, 0.25),
+)
+_LIGHT_LOWER = (
+    (0.09, 0.09, 0.10),
+    (0.10, 0.12, 0.22),
+    (0.22, 0.30, 0.45),
+    (0.40, 0.50, 0.62),
+    (0.68, 0.60, 0.46),
+    (0.45, 0.45, 0.46),
+    (0.88, 0.87, 0.84),
+    (0.38, 0.36, 0.26),
+    (0.26, 0.27, 0.29),
+    (0.55, 0.30, 0.28),
+)
+_DARK = (
+    (0.07, 0.07, 0.08),
+    (0.07, 0.07, 0.08),
+    (0.14, 0.14, 0.16),
+    (0.24, 0.25, 0.27),
+    (0.09, 0.11, 0.20),
+    (0.13, 0.18, 0.30),
+    (0.33, 0.24, 0.17),
+    (0.62, 0.48, 0.31),
+    (0.17, 0.22, 0.16),
+    (0.36, 0.10, 0.13),
+    (0.50, 0.50, 0.51),
+    (0.75, 0.70, 0.62),
+    (0.62, 0.13, 0.12),
+    (0.14, 0.30, 0.33),
+    (0.80, 0.80, 0.79),
+)
+_DARK_LOWER = (
+    (0.07, 0.07, 0.08),
+    (0.09, 0.10, 0.15),
+    (0.13, 0.18, 0.29),
+    (0.20, 0.26, 0.38),
+    (0.20, 0.20, 0.21),
+    (0.33, 0.27, 0.20),
+    (0.42, 0.42, 0.42),
+    (0.26, 0.28, 0.22),
+)
+_SHOES = (
+    (0.08, 0.08, 0.08),
+    (0.90, 0.90, 0.88),
+    (0.40, 0.28, 0.18),
+    (0.55, 0.55, 0.56),
+    (0.70, 0.15, 0.15),
+    (0.15, 0.25, 0.50),
+    (0.15, 0.15, 0.18),
+)
+_BAGS = (
+    (0.07, 0.07, 0.08),
+    (0.09, 0.09, 0.10),
+    (0.14, 0.18, 0.30),
+    (0.45, 0.30, 0.18),
+    (0.65, 0.12, 0.14),
+    (0.20, 0.42, 0.65),
+    (0.75, 0.68, 0.55),
+    (0.20, 0.35, 0.22),
+    (0.85, 0.55, 0.15),
+    (0.60, 0.35, 0.50),
+)
 
 #: Distributions of summer ("a") and winter ("b") clothes: value -> weight.
 _STYLE = {
@@ -91,18 +168,40 @@ _STYLE = {
         bottom={"trousers": 5, "shorts": 6, "skirt": 3, "longskirt": 1, "leggings": 1, "wide": 1},
         hat={"none": 14, "cap": 2, "sunhat": 1},
         bag={"none": 8, "backpack": 6, "handbag": 3, "crossbody": 3, "tote": 3},
-        pattern={"plain": 8, "stripes": 3, "checks": 2, "chest": 4, "back": 2, "both": 2,
-                 "blocks": 2, "dots": 1, "pinstripes": 1},
-        upper=_BRIGHT, lower=_LIGHT_LOWER, scarf=0.0, socks=0.3,
+        pattern={
+            "plain": 8,
+            "stripes": 3,
+            "checks": 2,
+            "chest": 4,
+            "back": 2,
+            "both": 2,
+            "blocks": 2,
+            "dots": 1,
+            "pinstripes": 1,
+        },
+        upper=_BRIGHT,
+        lower=_LIGHT_LOWER,
+        scarf=0.0,
+        socks=0.3,
     ),
     "b": dict(
         top={"coat": 6, "jacket": 8, "longsleeve": 5, "shirt": 1, "dress": 0.5},
         bottom={"trousers": 9, "leggings": 4, "wide": 2, "skirt": 2, "longskirt": 1},
         hat={"none": 10, "beanie": 4, "hood": 3, "cap": 1},
         bag={"none": 7, "backpack": 5, "handbag": 4, "crossbody": 2, "suitcase": 5, "tote": 2},
-        pattern={"plain": 13, "stripes": 2, "checks": 2, "chest": 1, "back": 2, "blocks": 4,
-                 "pinstripes": 1},
-        upper=_DARK, lower=_DARK_LOWER, scarf=0.35, socks=0.9,
+        pattern={
+            "plain": 13,
+            "stripes": 2,
+            "checks": 2,
+            "chest": 1,
+            "back": 2,
+            "blocks": 4,
+            "pinstripes": 1,
+        },
+        upper=_DARK,
+        lower=_DARK_LOWER,
+        scarf=0.35,
+        socks=0.9,
     ),
 }
 
@@ -118,15 +217,21 @@ def _tint(rng: np.random.Generator, palette: tuple[Colour, ...], spread: float =
     return tuple(float(c) for c in colour.clip(0.03, 0.97))
 
 
-def _fabric(rng: np.random.Generator, palette: tuple[Colour, ...],
-            patterns: dict[str, float]) -> Fabric:
+def _fabric(
+    rng: np.random.Generator, palette: tuple[Colour, ...], patterns: dict[str, float]
+) -> Fabric:
     colour = _tint(rng, palette)
     for _ in range(4):  # a pattern needs a colour that can be told from the first
-        second = _tint(rng, (*palette, (.92, .92, .90), (.08, .08, .08)))
+        second = _tint(rng, (*palette, (0.92, 0.92, 0.90), (0.08, 0.08, 0.08)))
         if np.abs(np.subtract(colour, second)).sum() > 0.5:
             break
-    return Fabric(colour, second, _pick(rng, patterns), float(rng.uniform(3.5, 9)),
-                  int(rng.integers(1, 1 << 15)))
+    return Fabric(
+        colour,
+        second,
+        _pick(rng, patterns),
+        float(rng.uniform(3.5, 9)),
+        int(rng.integers(1, 1 << 15)),
+    )
 
 
 def _lower_patterns(bottom: str) -> dict[str, float]:
@@ -150,8 +255,12 @@ def sample_person(rng: np.random.Generator, domain: str) -> Person:
     bottom = _pick(rng, style["bottom"])
     while bottom in ("skirt", "longskirt", "leggings") and not feminine:
         bottom = _pick(rng, style["bottom"])
-    hair = _pick(rng, {"short": 1, "bob": 3, "long": 4, "ponytail": 3, "bun": 1.5} if feminine
-                 else {"short": 9, "bald": 1, "curly": 1.5, "ponytail": .4})
+    hair = _pick(
+        rng,
+        {"short": 1, "bob": 3, "long": 4, "ponytail": 3, "bun": 1.5}
+        if feminine
+        else {"short": 9, "bald": 1, "curly": 1.5, "ponytail": 0.4},
+    )
     return Person(
         height=float(rng.normal(0.97 if feminine else 1.03, 0.04)),
         build=float(np.clip(rng.lognormal(-0.05 if feminine else 0.02, 0.13), 0.8, 1.5)),
@@ -172,7 +281,7 @@ def sample_person(rng: np.random.Generator, domain: str) -> Person:
         bottom=bottom,
         lower=_fabric(rng, style["lower"], _lower_patterns(bottom)),
         shoes=_tint(rng, _SHOES),
-        socks=_tint(rng, ((.9, .9, .9), (.1, .1, .1))),
+        socks=_tint(rng, ((0.9, 0.9, 0.9), (0.1, 0.1, 0.1))),
         scarf=_tint(rng, _BRIGHT) if rng.random() < style["scarf"] else None,
         bag=_pick(rng, style["bag"]),
         bag_colour=_tint(rng, _BAGS),
@@ -191,15 +300,28 @@ def lookalike(rng: np.random.Generator, person: Person, domain: str) -> Person:
     """
     other = sample_person(rng, domain)
     new = replace(
-        person, height=other.height, build=other.build, legs=other.legs, head=other.head,
-        stride=other.stride, arm_swing=other.arm_swing, bag_side=other.bag_side,
-        upper=_nearly(rng, person.upper), lower=_nearly(rng, person.lower),
+        person,
+        height=other.height,
+        build=other.build,
+        legs=other.legs,
+        head=other.head,
+        stride=other.stride,
+        arm_swing=other.arm_swing,
+        bag_side=other.bag_side,
+        upper=_nearly(rng, person.upper),
+        lower=_nearly(rng, person.lower),
     )
     details = {
         "hair": dict(hair=other.hair, hair_colour=other.hair_colour),
-        "print": dict(upper=replace(new.upper, second=other.upper.second,
-                                    pattern=other.upper.pattern, period=other.upper.period,
-                                    motif=other.upper.motif)),
+        "print": dict(
+            upper=replace(
+                new.upper,
+                second=other.upper.second,
+                pattern=other.upper.pattern,
+                period=other.upper.period,
+                motif=other.upper.motif,
+            )
+        ),
         "bag": dict(bag=other.bag, bag_colour=other.bag_colour, bag_size=other.bag_size),
         "shoes": dict(shoes=other.shoes, socks=other.socks),
         "hat": dict(hat=other.hat, hat_colour=other.hat_colour, scarf=other.scarf),
@@ -235,8 +357,10 @@ def population(domain: str, seed: int, stream: int, count: int, lookalikes: floa
         if rng.random() < lookalikes / (3.5 - 2.5 * lookalikes):
             group += 1
             people.append(replace(first, group=group))
-            people += [replace(lookalike(rng, first, domain), group=group)
-                       for _ in range(int(rng.integers(1, 5)))]
+            people += [
+                replace(lookalike(rng, first, domain), group=group)
+                for _ in range(int(rng.integers(1, 5)))
+            ]
         else:
             people.append(first)
     people = people[:count]
