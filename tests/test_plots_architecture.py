@@ -156,15 +156,25 @@ def test_gate_summary_by_hand(gates):
     assert table.image_std["x"].tolist() == [0, 0, 0, 0]
 
 
+def test_equal_gates_prefer_no_stream():
+    table = plots.gate_summary({"x": np.full((3, 4, 5), 0.5, dtype=np.float32)})
+    assert table.favourite.tolist() == [0, 0, 0, 0]
+
+
 def test_gates_by_block(gates):
     figure = plots.gates_by_block(plots.gate_summary(gates))
     level, choice = figure.axes[:2]
-    assert np.asarray(level.images[0].get_array())[:, 0].tolist() == [0.5, 0.5, 0.75, 0.5]
-    assert texts(level)[0] == "0.500\n±0.000"
+    assert texts(level)[::2] == [
+        "0.500\n±0.000",
+        "0.500\n±0.000",
+        "0.750\n±0.000",
+        "0.500\n±0.000",
+    ]
+    assert np.asarray(level.images[0].get_array())[0, 1] == pytest.approx(0.02**0.5)
     tops = [bars[1].get_y() + bars[1].get_height() for bars in choice.containers]
-    assert tops == [0.5, 0.5, 1.0, 1.0]
+    assert tops == [0.5, 0.5, 1.0, 1.0, 1.0]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == plots.STREAM_NAMES
+    assert names == [*plots.STREAM_NAMES, "none"]
     assert saves(figure)
 
 

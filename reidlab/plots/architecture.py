@@ -258,11 +258,12 @@ def gate_summary(gates: Mapping[str, np.ndarray]) -> pd.DataFrame:
         Columns block, stream (1 to 4), mean (over images and channels), channel_std (over
         channels, of the mean over images), image_std (over images, of a single channel's gate:
         root mean square over the channels), favourite (share of channels, over images, whose
-        widest gate is this stream's).
+        gate is widest for this stream, by more than 0.001).
     """
     rows = []
     for block, values in gates.items():
-        widest = values.argmax(axis=1)  # (N, C)
+        runner_up, best = np.sort(values, axis=1)[:, -2:].swapaxes(0, 1)  # (N, C) each
+        widest = np.where(best - runner_up > 0.001, values.argmax(axis=1), -1)
         for stream in range(values.shape[1]):
             of_stream = values[:, stream].astype(np.float64)
             rows.append({
@@ -286,26 +287,29 @@ def gates_by_block(summary: pd.DataFrame) -> Figure:
         summary.pivot(index="stream", columns="block", values=column)[blocks]
         for column in ("mean", "image_std", "favourite")
     )
-    level.imshow(mean, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
+    most = max(spread.to_numpy().max(), 0.01)
+    level.imshow(spread, cmap=SEQUENTIAL, vmin=0, vmax=most, aspect="auto")
     for row, column in np.ndindex(*mean.shape):
-        value = mean.iloc[row, column]
-        level.text(column, row, f"{value:.3f}\n±{spread.iloc[row, column]:.3f}", ha="center",
-                   va="center", fontsize=8, color="white" if value > 0.55 else BLACK)  # fmt: skip
+        width = spread.iloc[row, column]
+        colour = "white" if width > 0.55 * most else BLACK
+        level.text(column, row, f"{mean.iloc[row, column]:.3f}\n±{width:.3f}", ha="center",
+                   va="center", fontsize=8, color=colour)  # fmt: skip
     level.set_yticks(range(len(mean)), [f"{scale}×{scale}" for scale in SCALES])
     level.grid(False)
-    level.set_title("How open: mean ± spread over images")
+    level.set_title("Mean gate ± spread over images")
 
     bottom = np.zeros(len(blocks))
     for name, colour, share in zip(STREAM_NAMES, STREAM_COLOURS, favourite.to_numpy()):
         choice.bar(range(len(blocks)), share, 0.7, bottom=bottom, color=colour, label=name)
         bottom += share
+    choice.bar(range(len(blocks)), 1 - bottom, 0.7, bottom=bottom, color=LIGHT, label="none")
     choice.set(ylabel="share of channels", title="Which stream a channel prefers")
     choice.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     choice.grid(axis="x", visible=False)
     for axes in (level, choice):
         axes.set_xticks(range(len(blocks)), blocks)
         axes.set_xlabel("block, from the image to the feature")
-    figure.legend(*choice.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(*choice.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
