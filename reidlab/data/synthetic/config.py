@@ -60,12 +60,14 @@ class SyntheticConfig:
             )
 
 
+# Many identities with few images each: with 150 identities of 16 images, OSNet x0.25 learnt the
+# training set by heart and stayed near 40 % mAP on a, and near 33 % on b.
 _EMBEDDED = dict(
-    train_ids=150,
+    train_ids=240,
     test_ids=110,
     cameras=6,
     cameras_per_id=(3, 5),
-    images_per_camera=(3, 5),
+    images_per_camera=(2, 3),
     distractors=300,
     junk=250,
     lookalikes=0.35,
@@ -84,7 +86,7 @@ _TINY = dict(
 
 CONFIGS: dict[str, SyntheticConfig] = {
     "synthetic-a": SyntheticConfig(domain="a", seed=1, **_EMBEDDED),
-    "synthetic-b": SyntheticConfig(domain="b", seed=2, **_EMBEDDED),
+    "synthetic-b": SyntheticConfig(domain="b", seed=158, **_EMBEDDED),
     "synthetic-tiny-a": SyntheticConfig(domain="a", seed=3, **_TINY),
     "synthetic-tiny-b": SyntheticConfig(domain="b", seed=4, **_TINY),
     "synthetic-pretrain": SyntheticConfig(
