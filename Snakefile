@@ -112,6 +112,7 @@ rule run:
         mem_mb=PROFILE.resources["mem_mb"],
         runtime=PROFILE.resources["runtime"],
         gpu=PROFILE.resources["gpu"],
+    priority: 1  # the longest chain of the graph is one of runs: notebooks fill the gaps
     shell:
         "OMP_NUM_THREADS={threads} python -m reidlab.study run {PROFILE.name} {wildcards.name:q}"
 
