@@ -86,7 +86,12 @@ _TINY = dict(
 
 CONFIGS: dict[str, SyntheticConfig] = {
     "synthetic-a": SyntheticConfig(domain="a", seed=1, **_EMBEDDED),
-    "synthetic-b": SyntheticConfig(domain="b", seed=158, **_EMBEDDED),
+    # Winter coats are alike enough: with a's share of look-alikes, b stayed at 38 % mAP.
+    "synthetic-b": SyntheticConfig(
+        domain="b",
+        seed=158,
+        **_EMBEDDED | dict(lookalikes=0.15, camera_spread=0.4, clutter=0.6),
+    ),
     "synthetic-tiny-a": SyntheticConfig(domain="a", seed=3, **_TINY),
     "synthetic-tiny-b": SyntheticConfig(domain="b", seed=4, **_TINY),
     "synthetic-pretrain": SyntheticConfig(
