@@ -37,7 +37,7 @@ smoke: $(READY) ## the whole study in about a minute, on a handful of generated 
 # Notebooks are tested on results of their own, or those of an earlier study could pass for theirs.
 test: $(READY) lint ## every test: style, doctests, unit tests, notebooks (nbval)
 	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
-	REIDLAB_RESULTS=$$results python -m pytest --nbval-lax --nbval-current-env \
+	REIDLAB_BATCH=1 REIDLAB_RESULTS=$$results python -m pytest --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout=120 tests reidlab notebooks
 
 lint: $(READY) ## check style with ruff
