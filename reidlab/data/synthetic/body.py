@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from math import cos, pi, sin
 
 from reidlab.data.synthetic import paint
-from reidlab.data.synthetic.draw import Paint, Part
+from reidlab.data.synthetic.accessories import bags, head
+from reidlab.data.synthetic.draw import Paint, Part, Point
 from reidlab.data.synthetic.person import Person
 
 _FORWARD = (0.0, 0.0, 1.0)
-Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def build(person: Person, pose: Pose) -> tuple[list[Part], float]:
     parts += _trunk(person, neck, hip)
     arms, hands = _arms(person, pose, neck)
     parts += arms
-    parts += _head(person, pose, neck)
-    parts += _bags(person, neck, hip, hands)
+    parts += head(person, pose.turn, neck)
+    parts += bags(person, neck, hip, hands)
     return parts, neck[1] + 0.17 * person.head
 
 
@@ -268,199 +268,3 @@ def _arms(person: Person, pose: Pose, neck: Point) -> tuple[list[Part], dict[int
             ),
         ]
     return parts, hands
-
-
-def _head(person: Person, pose: Pose, neck: Point) -> list[Part]:
-    size = person.head
-    front = (sin(pose.turn), 0.0, cos(pose.turn))
-    y, z = neck[1], neck[2] + 0.012
-    top, chin = y + 0.112 * size, y + 0.063 * size
-    big = 1.07 if person.hair in ("bob", "long", "curly") else 1.0
-    big *= 1.06 if person.hat in ("beanie", "hood") else 1.0
-    parts = [
-        Part(
-            (0, top, z),
-            (0, chin, z + 0.004),
-            front,
-            (0.052 * size * big, 0.048 * size * (big if big > 1 else 0.97)),
-            1.2,
-            (1.15, 1.05),
-            paint.head(
-                person.skin, person.hair_colour, person.hair, person.hat, person.hat_colour
-            ),
-        )
-    ]
-    locks = paint.plain(person.hair_colour)
-    behind = lambda d: (-front[0] * d, z - front[2] * d)  # noqa: E731
-    if person.hat != "hood":
-        if person.hair in ("bob", "long"):
-            x, back = behind(0.022)
-            low = y - (0.01 if person.hair == "bob" else 0.12)
-            parts.append(
-                Part(
-                    (x, top, back),
-                    (x * 1.3, low, back - 0.02),
-                    front,
-                    (0.050 * size, 0.058, 0.052),
-                    0.75,
-                    (0.9, 0.4),
-                    locks,
-                )
-            )
-        elif person.hair == "curly":
-            x, back = behind(0.018)
-            parts.append(
-                Part(
-                    (x, top + 0.012, back),
-                    (x, chin + 0.02, back),
-                    front,
-                    (0.062, 0.058),
-                    1.0,
-                    (1.0, 1.0),
-                    locks,
-                )
-            )
-        elif person.hair == "ponytail":
-            x, back = behind(0.062)
-            parts.append(
-                Part(
-                    (x, top - 0.01, back),
-                    (x * 1.2, y - 0.06, back - 0.012),
-                    front,
-                    (0.018, 0.024, 0.012),
-                    1.0,
-                    (1.0, 0.8),
-                    locks,
-                )
-            )
-        elif person.hair == "bun":
-            x, back = behind(0.045)
-            parts.append(
-                Part(
-                    (x, top + 0.03, back),
-                    (x, top + 0.02, back),
-                    front,
-                    (0.028, 0.028),
-                    1.0,
-                    (1.0, 1.0),
-                    locks,
-                )
-            )
-    else:
-        parts.append(
-            Part(
-                (0, y + 0.04, z - 0.035),
-                (0, y - 0.03, z - 0.03),
-                _FORWARD,
-                (0.06, 0.075),
-                0.6,
-                (0.7, 0.5),
-                paint.plain(person.hat_colour),
-            )
-        )
-    hat = paint.plain(tuple(0.85 * c for c in person.hat_colour))
-    if person.hat == "cap":
-        brim = (front[0] * 0.095, top - 0.004, z + front[2] * 0.095)
-        parts.append(
-            Part(
-                (front[0] * 0.03, top + 0.008, z + front[2] * 0.03),
-                brim,
-                (0, 1, 0),
-                (0.042, 0.036),
-                0.2,
-                (0.5, 0.5),
-                hat,
-            )
-        )
-    elif person.hat == "sunhat":
-        parts.append(
-            Part(
-                (0, top + 0.018, z), (0, top + 0.004, z), front, (0.07, 0.1), 1.0, (0.2, 0.05), hat
-            )
-        )
-    return parts
-
-
-def _bags(person: Person, neck: Point, hip: float, hands: dict[int, Point]) -> list[Part]:
-    colour, size, side = person.bag_colour, person.bag_size, person.bag_side
-    skin = paint.plain(colour)
-    dark = paint.plain(tuple(0.6 * c for c in colour))
-    if person.bag == "backpack":
-        y, z = neck[1] - 0.035, neck[2] - 0.10
-        pocket = paint.upto(skin, dark, 0.55)
-        return [
-            Part(
-                (0, y, z),
-                (0, y - 0.215 * size, z - 0.012),
-                _FORWARD,
-                (0.055 * size, 0.075 * size, 0.082 * size, 0.082 * size, 0.074 * size),
-                0.62,
-                (0.5, 0.3),
-                pocket,
-            )
-        ]
-    if person.bag == "crossbody":
-        x, y = side * 0.115 * person.build**0.6, hip + 0.03
-        return [
-            Part(
-                (x, y, 0.02),
-                (x * 1.05, y - 0.11 * size, 0.02),
-                (side, 0, 0),
-                (0.065 * size, 0.07 * size),
-                0.45,
-                (0.2, 0.3),
-                skin,
-            )
-        ]
-    if person.bag == "handbag":
-        x, y = side * 0.145 * person.build**0.5, neck[1] - 0.17
-        shoulder = (side * 0.1, neck[1] - 0.02, neck[2])
-        return [
-            Part(shoulder, (x, y, -0.01), (side, 0, 0), (0.008, 0.008), 1.0, (0, 0), dark),
-            Part(
-                (x, y, -0.01),
-                (x, y - 0.125 * size, -0.01),
-                (side, 0, 0),
-                (0.066 * size, 0.085 * size),
-                0.4,
-                (0.3, 0.2),
-                skin,
-            ),
-        ]
-    x, y, z = hands[side]
-    if person.bag == "tote":
-        return [
-            Part((x, y, z), (x, y - 0.06, z), (side, 0, 0), (0.004, 0.045), 0.3, (0, 0), dark),
-            Part(
-                (x, y - 0.05, z),
-                (x, y - 0.05 - 0.14 * size, z),
-                (side, 0, 0),
-                (0.06 * size, 0.068 * size),
-                0.4,
-                (0.1, 0.2),
-                skin,
-            ),
-        ]
-    if person.bag == "suitcase":
-        x, top, back = x + side * 0.02, 0.30 * size, -0.20
-        return [
-            Part(
-                (x, y, z),
-                (x, top, back),
-                _FORWARD,
-                (0.006, 0.006),
-                1.0,
-                (0, 0),
-                paint.plain((0.3, 0.3, 0.3)),
-            ),
-            Part(
-                (x, top, back),
-                (x, 0.025, back - 0.04),
-                _FORWARD,
-                (0.085 * size, 0.088 * size),
-                0.6,
-                (0.12, 0.1),
-                paint.upto(skin, dark, 0.9),
-            ),
-        ]
-    return []

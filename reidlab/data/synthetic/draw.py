@@ -18,6 +18,10 @@ import numpy as np
 Paint = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
+#: x to the person's left, y up, z forward.
+Point = tuple[float, float, float]
+
+
 class Part(NamedTuple):
     """One piece of a body, in body coordinates (x to the person's left, y up, z forward).
 
@@ -31,9 +35,9 @@ class Part(NamedTuple):
         paint: its colours.
     """
 
-    start: tuple[float, float, float]
-    end: tuple[float, float, float]
-    front: tuple[float, float, float]
+    start: Point
+    end: Point
+    front: Point
     widths: tuple[float, ...]
     ratio: float
     caps: tuple[float, float]
