@@ -17,6 +17,7 @@ class LabelSmoothedCrossEntropy(nn.Module):
     Example:
         Two classes, equal scores: whatever the smoothing, the loss is log 2.
 
+        >>> import torch
         >>> loss = LabelSmoothedCrossEntropy(0.1)
         >>> round(loss(torch.zeros(3, 2), torch.tensor([0, 1, 0])).item(), 4)
         0.6931
