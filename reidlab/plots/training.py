@@ -56,7 +56,7 @@ def learning_curves(
     _line(loss, history, "train_loss", BLUE, "training images")
     _line(loss, history, "val_loss", VERMILLION, "held-out images")
     if classes is not None:
-        _level(loss, chance_loss(classes), "chance: log C", below=True)
+        _level(loss, chance_loss(classes), "chance: log C")
         _level(loss, floor_loss(classes, smoothing), "lowest possible")
         loss.set_ylim(0, 1.45 * max(chance_loss(classes), history["train_loss"].max()))
     loss.set(title="Loss", ylabel="cross entropy (nats)")
@@ -159,16 +159,16 @@ def _line(axes: Axes, history: pd.DataFrame, column: str, color: str, label: str
         axes.plot(values["epoch"], values[column], marker=marker, color=color, label=label or None)
 
 
-def _level(axes: Axes, value: float, text: str, below: bool = False) -> None:
+def _level(axes: Axes, value: float, text: str) -> None:
     axes.axhline(value, color="0.45", linestyle=":", linewidth=1.2)
     axes.annotate(
         text,
         (1, value),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, -3 if below else 3),
+        xytext=(-4, -3),  # below: the curves come down to both levels from above
         textcoords="offset points",
         ha="right",
-        va="top" if below else "bottom",
+        va="top",
         fontsize="small",
         color="0.35",
     )
