@@ -31,7 +31,7 @@ study: $(READY) ## regenerate every table and figure: PROFILE=embedded, DATA=fol
 	@snakemake --cores $(CORES) --resources gpu=1 --rerun-incomplete --quiet host reason rules \
 		--config profile=$(PROFILE)
 
-smoke: $(READY) ## the whole study in about a minute, on a handful of generated people
+smoke: $(READY) ## the whole study in a minute or two, on a handful of generated people
 	@$(MAKE) --no-print-directory study PROFILE=smoke
 
 # Notebooks are tested on results of their own, or those of an earlier study could pass for theirs.
@@ -65,6 +65,7 @@ clean: ## remove the environment, caches and marks; results stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
+	@echo "Setting up $(VENV) from requirements.lock, once ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "reidlab needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
 		echo "Name another one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -73,6 +74,6 @@ $(READY): requirements.lock pyproject.toml
 		$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip install --quiet uv; } || { \
 		echo "Could not fetch uv with $(PYTHON) -m venv and pip. On Debian and Ubuntu:"; \
 		echo "apt install python3-venv. Or install uv yourself; it is used when on PATH."; exit 1; }
-	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@

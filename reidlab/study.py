@@ -342,6 +342,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ReidlabError as error:
         sys.stderr.write(f"\nError: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted. The same command goes on after the last finished epoch.\n")
+        return 130
     return 0
 
 
