@@ -328,18 +328,28 @@ def test_metrics_are_plain_json(root, tmp_path):
     }
 
 
-def test_published_checkpoint_gives_the_known_results(real_data):
-    """The data notes' results, found with torchreid's network; bfloat16 moves them below 0.1."""
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    [
+        ("float32", {"rank1": 0.02, "mAP": 0.02, "mINP": 0.02}),
+        # Rounding to bfloat16 moves mINP most: it hangs on the very last match of each query.
+        ("auto", {"rank1": 0.1, "mAP": 0.1}),
+    ],
+)
+def test_published_checkpoint_gives_the_known_results(real_data, precision, tolerance):
+    """The data notes' results, which were found with torchreid's network in float32."""
     dataset = data.load("market1501", real_data)
     model = build("osnet_x0_25")
     load_weights(model, real_data / "weights" / "osnet_x0_25_market1501.pth")
-    sets = [embed(model, frame, 256, 128) for frame in (dataset.query, dataset.gallery)]
-    for distance, rank1, mAP, mINP in [
-        ("euclidean", 91.18, 74.94, 37.00),
-        ("cosine", 91.48, 77.39, 43.73),
+    sets = [
+        embed(model, frame, 256, 128, precision=precision)
+        for frame in (dataset.query, dataset.gallery)
+    ]
+    for distance, known in [
+        ("euclidean", {"rank1": 91.18, "mAP": 74.94, "mINP": 37.00}),
+        ("cosine", {"rank1": 91.48, "mAP": 77.39, "mINP": 43.73}),
     ]:
         found = evaluate(*sets, distance=distance).summary()
         assert found["num_valid"] == 3368
-        assert found["rank1"] == pytest.approx(rank1, abs=0.1)
-        assert found["mAP"] == pytest.approx(mAP, abs=0.1)
-        assert found["mINP"] == pytest.approx(mINP, abs=0.1)
+        for score, bound in tolerance.items():
+            assert found[score] == pytest.approx(known[score], abs=bound), (distance, score)
