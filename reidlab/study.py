@@ -343,7 +343,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"\nError: {error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted. The same command goes on after the last finished epoch.\n")
+        sys.stderr.write("\nInterrupted. The same command goes on after the last epoch.\n")
         return 130
     return 0
 
