@@ -1,7 +1,17 @@
-"""Losses of the study."""
+"""Losses of the study.
 
+The strong baseline (Luo et al., CVPRW 2019) minimises their sum,
+
+    L = L_ID + L_triplet + β·L_centre,    β = 0.0005
+
+with L_ID on the classifier's scores and the other two on the features themselves.
+"""
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from reidlab.errors import ReidlabError
 
 
 class LabelSmoothedCrossEntropy(nn.Module):
@@ -26,7 +36,7 @@ class LabelSmoothedCrossEntropy(nn.Module):
     def __init__(self, smoothing: float = 0.1):
         super().__init__()
         if not 0 <= smoothing < 1:
-            raise ValueError(f"smoothing={smoothing}: it must lie in [0, 1).")
+            raise ReidlabError(f"smoothing={smoothing}: it must lie in [0, 1).")
         self.smoothing = smoothing
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -37,3 +47,157 @@ class LabelSmoothedCrossEntropy(nn.Module):
             labels: (N,) class indices.
         """
         return F.cross_entropy(logits.float(), labels, label_smoothing=self.smoothing)
+
+
+class BatchHardTriplet(nn.Module):
+    """Triplet loss on the hardest pairs of a batch (Hermans et al., arXiv 1703.07737, Eq. 5).
+
+    Every image of the batch is an anchor once. With the Euclidean distance d, its hardest
+    positive is the farthest image of its identity, its hardest negative the nearest image of any
+    other one:
+
+        d⁺_i = max_{j ≠ i, y_j = y_i} d(f_i, f_j)        d⁻_i = min_{y_j ≠ y_i} d(f_i, f_j)
+
+        L = (1/N) Σ_i max(0, m + d⁺_i - d⁻_i)            with a margin m
+        L = (1/N) Σ_i log(1 + exp(d⁺_i - d⁻_i))          with the soft margin
+
+    Where two images coincide the distance has no gradient; zero is taken.
+
+    Args:
+        margin: m > 0, 0.3 in the strong baseline; None is the soft margin.
+
+    Raises:
+        ReidlabError: a margin that is not positive.
+
+    Example:
+        Two identities on a line, at 0 and 1, and at 3 and 4. The hardest positive is 1 away from
+        everyone, the hardest negative 3, 2, 2 and 3. A margin of 1.5 is short by 0.5 twice.
+
+        >>> import torch
+        >>> features = torch.tensor([[0.0], [1.0], [3.0], [4.0]])
+        >>> labels = torch.tensor([7, 7, 9, 9])
+        >>> BatchHardTriplet(margin=1.5)(features, labels).item()
+        0.25
+        >>> round(BatchHardTriplet(margin=None)(features, labels).item(), 4)
+        0.2201
+    """
+
+    def __init__(self, margin: float | None = 0.3):
+        super().__init__()
+        if margin is not None and not margin > 0:
+            raise ReidlabError(
+                f"margin={margin}: it must be positive; margin=None is the soft margin."
+            )
+        self.margin = margin
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss over the anchors.
+
+        Args:
+            features: (N, D); half precision is computed in float32.
+            labels: (N,) identities; each at least twice, and at least two of them, as
+                :func:`reidlab.data.batches.identity_batches` draws them.
+
+        Raises:
+            ReidlabError: an anchor has no positive or no negative. On an accelerator the loss
+                is NaN instead: to look would be to wait for the device at every step.
+        """
+        features = _single_or_double(features)
+        same = labels[:, None] == labels[None, :]
+        positive = same.clone().fill_diagonal_(False)
+        complete = (positive.any(1) & ~same.all(1)).all()
+        if labels.device.type == "cpu" and not complete:
+            raise ReidlabError(_incomplete(labels))
+        with torch.no_grad():  # which pairs; exact also where images nearly coincide
+            mode = "donot_use_mm_for_euclid_dist"
+            distances = torch.cdist(features, features, compute_mode=mode)
+            farthest = distances.masked_fill(~positive, -torch.inf).argmax(1)
+            nearest = distances.masked_fill(same, torch.inf).argmin(1)
+        to_positive = torch.linalg.vector_norm(features - features[farthest], dim=1)
+        to_negative = torch.linalg.vector_norm(features - features[nearest], dim=1)
+        excess = to_positive - to_negative
+        losses = F.softplus(excess) if self.margin is None else F.relu(excess + self.margin)
+        return torch.where(complete, losses.mean(), torch.nan)
+
+
+class CenterLoss(nn.Module):
+    """Squared distance of every feature to the centre of its identity (Wen et al., ECCV 2016).
+
+        L = (1/N) Σ_i ‖f_i - c_{y_i}‖²
+
+    as in the code of Luo et al. (CVPRW 2019); Wen et al. have ½ in front and a sum. The centres
+    c are parameters, drawn from a standard normal, and **want an optimiser of their own**: plain
+    SGD at a rate of 0.5. As the loss enters the total with weight β, that code divides the
+    centres' gradient by β before the step. The same step is SGD at the rate 0.5 / β:
+
+        torch.optim.SGD(center_loss.parameters(), lr=0.5 / beta)
+
+    Centres that no optimiser knows stay where they were drawn, and the loss then pulls each
+    identity towards a random point. The code behind the seed report did that.
+
+    Args:
+        num_classes: identities.
+        dim: D of the features.
+
+    Attributes:
+        centers: (num_classes, D) parameter.
+
+    Raises:
+        ReidlabError: a size below 1.
+
+    Example:
+        Centres (0, 0) and (0, 2). The features are 3 and 1 away from theirs: (9 + 1) / 2.
+
+        >>> import torch
+        >>> loss = CenterLoss(num_classes=2, dim=2)
+        >>> _ = loss.centers.data.copy_(torch.tensor([[0.0, 0.0], [0.0, 2.0]]))
+        >>> loss(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])).item()
+        5.0
+    """
+
+    def __init__(self, num_classes: int, dim: int):
+        super().__init__()
+        if num_classes < 1 or dim < 1:
+            raise ReidlabError(
+                f"num_classes={num_classes}, dim={dim}: both must be at least 1: the training "
+                "identities, and the size of the features that the loss is given."
+            )
+        self.centers = nn.Parameter(torch.randn(num_classes, dim))
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Mean squared distance over the batch.
+
+        Args:
+            features: (N, D); half precision is computed in float32.
+            labels: (N,) class indices below ``num_classes``.
+
+        Raises:
+            ReidlabError: features of another size than the centres.
+        """
+        if features.shape[1] != self.centers.shape[1]:
+            raise ReidlabError(
+                f"features have {features.shape[1]} dimensions, the centres "
+                f"{self.centers.shape[1]}: make CenterLoss with dim={features.shape[1]}."
+            )
+        difference = _single_or_double(features) - self.centers[labels]
+        return difference.square().sum(1).mean()
+
+
+def _single_or_double(features: Tensor) -> Tensor:
+    """Half precision as float32; the rest as it is."""
+    return features.to(torch.promote_types(features.dtype, torch.float32))
+
+
+def _incomplete(labels: Tensor) -> str:
+    values, counts = labels.unique(return_counts=True)
+    if len(values) < 2:
+        found = f"{len(labels)} images of {len(values)} identity: there are no negatives"
+    else:
+        alone = values[counts == 1].tolist()
+        more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
+        names = ", ".join(map(str, alone[:5])) + more
+        found = f"a single image of the identities {names}: they have no positive"
+    return (
+        f"triplet loss: the batch holds {found}. It needs two identities or more, with two images "
+        "or more each; reidlab.data.batches.identity_batches draws such batches."
+    )

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reidlab.errors import DataError
+
 #: Mean and standard deviation of ImageNet's RGB, on the scale 0..1: the field's normalisation.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -44,6 +46,121 @@ def shuffled(indices: np.ndarray, batch_size: int, rng: np.random.Generator) -> 
     size = min(batch_size, len(order))
     for start in range(0, len(order) - size + 1, size):
         yield order[start : start + size]
+
+
+def identity_batches(
+    labels: np.ndarray,
+    indices: np.ndarray,
+    num_ids: int,
+    num_instances: int,
+    rng: np.random.Generator,
+) -> Iterator[Tensor]:
+    """Batches of P identities with K images each, for metric losses (Hermans et al., 2017).
+
+    One pass is an epoch. The images of each identity are shuffled and cut into groups of K; what
+    is left of them, at most K - 1, sits this epoch out. An identity with fewer than K images is
+    one group: all its images, and some of them again. A batch takes a group of each of P
+    identities, drawn without replacement from those that have groups left.
+
+    So far this is the field's ``RandomIdentitySampler``. There the epoch ends where fewer than P
+    identities have groups left, which depends on the draws. Here an identity that has a group for
+    every batch to come is drawn first, as soon as leaving it out would cost a batch: then an
+    epoch has always the same number of batches, :func:`num_identity_batches`, the most that the
+    groups allow.
+
+    Args:
+        labels: (N,) identity of each image.
+        indices: images to draw from, positions in ``labels``; e.g. those that
+            :func:`hold_out` left to learn from.
+        num_ids: P, at least 2.
+        num_instances: K, at least 2.
+        rng: source of randomness.
+
+    Yields:
+        (P·K,) positions in ``labels``, the images of an identity side by side.
+
+    Raises:
+        DataError: P or K below 2, or fewer than P identities.
+    """
+    steps = num_identity_batches(labels, indices, num_ids, num_instances)
+    return _identity_batches(_by_identity(labels, indices), num_ids, num_instances, steps, rng)
+
+
+def num_identity_batches(
+    labels: np.ndarray, indices: np.ndarray, num_ids: int, num_instances: int
+) -> int:
+    """How many batches :func:`identity_batches` gives in an epoch, whatever the draws.
+
+    With g_i groups of identity i it is the largest n with Σ_i min(g_i, n) ≥ n·P: a batch takes
+    an identity at most once, so in n batches no identity fills more than n places.
+
+    Args:
+        labels: (N,) identity of each image.
+        indices: images to draw from.
+        num_ids: P, at least 2.
+        num_instances: K, at least 2.
+
+    Raises:
+        DataError: P or K below 2, or fewer than P identities.
+
+    Example:
+        Groups of 2 images: three of identity 0, one each of 1, 2 and 3. Two identities a batch
+        make three batches: 0 is in each of them.
+
+        >>> labels = np.repeat([0, 1, 2, 3], [6, 2, 3, 1])
+        >>> num_identity_batches(labels, np.arange(12), num_ids=2, num_instances=2)
+        3
+    """
+    for name, value, why in (
+        ("num_ids", num_ids, "a negative is an image of another identity"),
+        ("num_instances", num_instances, "a positive is another image of the same identity"),
+    ):
+        if value < 2:
+            raise DataError(f"{name}={value}: it must be at least 2, since {why}.")
+    counts = np.unique(np.asarray(labels)[indices], return_counts=True)[1]
+    if len(counts) < num_ids:
+        raise DataError(
+            f"num_ids={num_ids}: the training images show only {len(counts)} identities; lower "
+            "num_ids, or train on more of them."
+        )
+    groups = np.maximum(counts // num_instances, 1)
+    steps = int(groups.sum()) // num_ids  # at least 1; what the sum allows, if not the identities
+    while np.minimum(groups, steps).sum() < steps * num_ids:
+        steps -= 1
+    return steps
+
+
+def _by_identity(labels: np.ndarray, indices: np.ndarray) -> list[np.ndarray]:
+    own = np.asarray(labels)[indices]
+    order = np.argsort(own, kind="stable")
+    return np.split(np.asarray(indices)[order], np.unique(own[order], return_index=True)[1][1:])
+
+
+def _identity_batches(
+    images: list[np.ndarray],
+    num_ids: int,
+    num_instances: int,
+    steps: int,
+    rng: np.random.Generator,
+) -> Iterator[Tensor]:
+    groups = []
+    for own in images:
+        count = max(len(own) // num_instances, 1) * num_instances
+        # np.resize cuts what is too much, and starts over where there is too little.
+        groups.append(
+            list(np.resize(rng.permutation(own), (count // num_instances, num_instances)))
+        )
+    left = np.array([len(own) for own in groups])
+    for ahead in range(steps, 0, -1):
+        # An identity in every batch ahead loses a place by being left out, the others lose one by
+        # being drawn: as many of the former may be left out as there are places to spare.
+        everywhere = np.flatnonzero(left >= ahead)
+        spare = np.minimum(left, ahead).sum() - ahead * num_ids
+        drawn = rng.permutation(np.flatnonzero(left))
+        first = rng.permutation(everywhere)[: max(0, len(everywhere) - spare)]
+        drawn = np.concatenate([first, drawn[~np.isin(drawn, first)]])[:num_ids]
+        left[drawn] -= 1
+        yield torch.from_numpy(np.concatenate([groups[which].pop() for which in drawn]))
 
 
 def take(images: Tensor, index: Tensor) -> Tensor:
