@@ -5,8 +5,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,119 +13,50 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from reidlab import data, paths
-from reidlab.data.batches import erase, flip_and_crop, hold_out, normalise, shuffled, take
+from reidlab.data.batches import (
+    erase,
+    flip_and_crop,
+    hold_out,
+    identity_batches,
+    normalise,
+    num_identity_batches,
+    shuffled,
+    take,
+)
+from reidlab.data.holdout import hold_out_identities
 from reidlab.data.images import decode
 from reidlab.data.table import Dataset
 from reidlab.device import Compute, pick
 from reidlab.errors import ReidlabError, StudyError
 from reidlab.features import embed
-from reidlab.losses import LabelSmoothedCrossEntropy
 from reidlab.metrics import Ranking, evaluate
-from reidlab.models import MODELS, build
+from reidlab.models import build
 from reidlab.models.weights import initialise, save_weights, sha256
+from reidlab.objective import Objective
+from reidlab.optim import make_optimizer, make_scheduler
 from reidlab.progress import track
+from reidlab.recipe import PRESETS, TrainConfig, changed_settings
 from reidlab.runs import (
     Run,
     environment,
     is_complete,
     load_run,
-    read_json,
     save_evaluation,
     write_json,
 )
 
+__all__ = ["PRESETS", "TrainConfig", "changed_settings", "fit"]
+
 log = logging.getLogger(__name__)
 
-OPTIMIZERS = ("adamw", "amsgrad", "sgd")
-SCHEDULES = ("plateau", "step", "cosine", "onecycle")
 LOG_EVERY = 30  # seconds between progress lines within a long epoch
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """What to train, on what, how. The defaults are the seed report's recipe.
-
-    Attributes:
-        dataset: a name of :func:`reidlab.data.names`.
-        model: a name of ``reidlab.models.MODELS``.
-        init: ``none``, ``imagenet``, ``imagenet:<file>``, ``reid:<file>``, ``synthetic``, or
-            ``run:<name>``: the weights of a neighbouring run folder. ``$DATA`` in a file's name
-            stands for the data root.
-        height: input height in pixels.
-        width: input width in pixels.
-        batch_size: images a step.
-        epochs: passes over the training images; 0 evaluates the initial weights only.
-        optimizer: ``adamw``, ``amsgrad`` (torchreid's for fine-tuning OSNet) or ``sgd`` (momentum
-            0.9, the OSNet paper's from scratch).
-        lr: learning rate (the peak, for ``onecycle``).
-        weight_decay: decoupled in ``adamw``, part of the gradient in the others.
-        schedule: ``plateau`` (x0.1 after 5 epochs without a better validation loss), ``step``
-            (x0.1 after each of the milestones), ``cosine`` to zero, or ``onecycle`` (up for a
-            quarter of the steps, then cosine to zero).
-        milestones: epochs of the ``step`` schedule.
-        label_smoothing: ε of the cross entropy.
-        flip: probability of a horizontal flip.
-        pad: zero padding in pixels around an image before the random crop.
-        erase: probability of random erasing.
-        val_fraction: share of each training identity's images held out for validation.
-        eval_every: epochs between evaluations on query and gallery; the last is always made.
-        distance: of the evaluation, see :func:`reidlab.metrics.evaluate`.
-        seed: of weights, order, augmentation and validation split.
-        device: see :func:`reidlab.device.pick`.
-        precision: see :func:`reidlab.device.pick`.
-    """
-
-    dataset: str = "market1501"
-    model: str = "osnet_x0_25"
-    init: str = "none"
-    height: int = 256
-    width: int = 128
-    batch_size: int = 16
-    epochs: int = 10
-    optimizer: str = "adamw"
-    lr: float = 3e-4
-    weight_decay: float = 5e-4
-    schedule: str = "plateau"
-    milestones: list[int] = field(default_factory=list)
-    label_smoothing: float = 0.1
-    flip: float = 0.5
-    pad: int = 10
-    erase: float = 0.0
-    val_fraction: float = 0.1
-    eval_every: int = 1
-    distance: str = "euclidean"
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-
-    def __post_init__(self):
-        if self.model not in MODELS:
-            raise ReidlabError(f"model={self.model!r}: known are {', '.join(MODELS)}.")
-        if self.optimizer not in OPTIMIZERS:
-            raise ReidlabError(f"optimizer={self.optimizer!r}: known are {', '.join(OPTIMIZERS)}.")
-        if self.schedule not in SCHEDULES:
-            raise ReidlabError(f"schedule={self.schedule!r}: known are {', '.join(SCHEDULES)}.")
-        if (self.schedule == "step") != bool(self.milestones):
-            raise ReidlabError(
-                f"schedule={self.schedule!r} with milestones={self.milestones}: the step schedule "
-                "needs them, the others have none."
-            )
-        if self.epochs < 0 or self.batch_size < 2 or self.eval_every < 1:
-            raise ReidlabError(
-                f"epochs={self.epochs}, batch_size={self.batch_size}, eval_every="
-                f"{self.eval_every}: expected at least 0, 2 (batch norm) and 1."
-            )
-        if self.schedule == "plateau" and self.epochs and not 0 < self.val_fraction < 1:
-            raise ReidlabError(
-                f"val_fraction={self.val_fraction}: the plateau schedule watches a validation "
-                "loss, so a share between 0 and 1 has to be held out."
-            )
-
-
-#: Recipes under the names that the notebooks use.
-PRESETS = {"report": TrainConfig()}
+# Steps between looks at the loss on an accelerator: a look waits for the device.
+LOOK_EVERY = 50
+# Share of an accelerator's free memory that the decoded training images may take.
+RESIDENT = 0.5
 
 
 def fit(
@@ -161,16 +91,6 @@ def fit(
     return load_run(out)
 
 
-def changed_settings(config: TrainConfig, folder: Path) -> set[str]:
-    """Fields in which a run folder's configuration differs; none where there is no run yet."""
-    if not (folder / "config.json").is_file():
-        return set()
-    asked = dataclasses.asdict(config)
-    # A field younger than the run has its default there: new fields start out neutral.
-    found = dataclasses.asdict(TrainConfig()) | read_json(folder / "config.json")
-    return {key for key in asked | found if asked.get(key) != found.get(key)}
-
-
 def _refuse_other_config(config: TrainConfig, out: Path) -> None:
     if changed := changed_settings(config, out):
         raise StudyError(
@@ -180,13 +100,15 @@ def _refuse_other_config(config: TrainConfig, out: Path) -> None:
 
 
 class _Training:
-    """State of one training: network, classifiers, optimiser, schedule, history."""
+    """State of one training: network, objective, optimiser, schedule, history."""
 
     def __init__(self, config: TrainConfig, out: Path, root: Path | None):
         self.config, self.out, self.started = config, out, time.perf_counter()
         self.compute: Compute = pick(config.device, config.precision)
         self.environment = environment(str(self.compute))  # of the code that runs, so not later
         self.dataset: Dataset = data.load(config.dataset, root)
+        if config.val_identities:
+            self.dataset = hold_out_identities(self.dataset, config.val_identities)
         torch.manual_seed(config.seed)
         self.model = build(config.model)
         init = _resolve_init(config.init, out, root)
@@ -194,20 +116,20 @@ class _Training:
         self.init_sha256 = sha256(Path(init[5:])) if init.startswith("reid:") else None
 
         labels = self.dataset.train_labels()
-        self.labels = torch.from_numpy(labels)
         self.fit_index, self.val_index = hold_out(labels, config.val_fraction, config.seed)
-        classes = int(labels.max()) + 1
-        self.heads = nn.ModuleList(nn.Linear(dim, classes) for dim in self.model.id_dims)
-        for head in self.heads:
-            nn.init.normal_(head.weight, std=0.01)  # as torchreid does
-            nn.init.zeros_(head.bias)
+        self.objective = Objective(config, self.model, classes=int(labels.max()) + 1)
         self.compute.place(self.model)
-        self.compute.place(self.heads)
-        self.loss = LabelSmoothedCrossEntropy(config.label_smoothing)
-        self.steps = max(1, len(self.fit_index) // config.batch_size)
-        parameters = [*self.model.parameters(), *self.heads.parameters()]
-        self.optimizer = _optimizer(config, parameters)
-        self.scheduler = _scheduler(config, self.optimizer, self.steps)
+        self.compute.place(self.objective)
+        self.labels = self.compute.send(torch.from_numpy(labels))
+        self.steps = self._count_steps(labels)
+        parameters = [*self.model.parameters(), *self.objective.heads.parameters()]
+        self.optimizer = make_optimizer(config, parameters)
+        self.center_optimizer = self.objective.center_optimizer()
+        self.scheduler = make_scheduler(config, self.optimizer, self.steps)
+        self.averaged = None
+        if config.ema:
+            average = get_ema_multi_avg_fn(config.ema)
+            self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.history: list[dict[str, float]] = []
         self.seconds_before = 0.0
         # Nothing is written before data, weights and settings have proved good.
@@ -217,10 +139,11 @@ class _Training:
     def train(self, on_epoch: Callable[[pd.DataFrame], None] | None) -> None:
         """Run the epochs that are still missing."""
         self._resume()
-        images = None
+        images, size = None, None
         for epoch in range(len(self.history) + 1, self.config.epochs + 1):
-            if images is None:
-                images = decode(self.dataset.train, self.config.height, self.config.width)
+            if size != self.config.size(epoch):
+                size = self.config.size(epoch)
+                images = self._hold(decode(self.dataset.train, *size))
             row = {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
             start = time.perf_counter()
             row |= self._epoch(epoch, images)
@@ -228,8 +151,6 @@ class _Training:
             row["train_seconds"] = round(time.perf_counter() - start, 2)
             if self.config.schedule == "plateau":
                 self.scheduler.step(row["val_loss"])
-            elif self.config.schedule == "step":
-                self.scheduler.step()
             start = time.perf_counter()
             if epoch % self.config.eval_every == 0 or epoch == self.config.epochs:
                 ranking = self.rank().summary()
@@ -241,11 +162,16 @@ class _Training:
             if on_epoch is not None:
                 on_epoch(pd.DataFrame(self.history))
 
+    @property
+    def result(self) -> nn.Module:
+        """The network that is evaluated and kept: the averaged one where the recipe says so."""
+        return self.model if self.averaged is None else self.averaged.module
+
     def rank(self) -> Ranking:
         """Evaluate on query and gallery."""
         config = self.config
         sets = [
-            embed(self.model, frame, config.height, config.width, config.device, config.precision)
+            embed(self.result, frame, config.height, config.width, config.device, config.precision)
             for frame in (self.dataset.query, self.dataset.gallery)
         ]
         return evaluate(*sets, distance=config.distance)
@@ -266,9 +192,40 @@ class _Training:
             "init_sha256": self.init_sha256,
         }
         write_json(self.out / "provenance.json", provenance)
-        save_weights(self.model, self.out / "model.safetensors", {"model": self.config.model})
+        save_weights(self.result, self.out / "model.safetensors", {"model": self.config.model})
         save_evaluation(self.out, ranking)
         (self.out / "checkpoint.pt").unlink(missing_ok=True)
+
+    def _count_steps(self, labels: np.ndarray) -> int:
+        """Batches an epoch."""
+        config = self.config
+        if config.sampler == "identities" and config.epochs:
+            ids = config.batch_size // config.num_instances
+            return num_identity_batches(labels, self.fit_index, ids, config.num_instances)
+        return max(1, len(self.fit_index) // config.batch_size)
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Index tensors of an epoch."""
+        config = self.config
+        if config.sampler == "identities":
+            ids = config.batch_size // config.num_instances
+            labels = self.labels.cpu().numpy()
+            return identity_batches(labels, self.fit_index, ids, config.num_instances, rng)
+        return shuffled(self.fit_index, config.batch_size, rng)
+
+    def _hold(self, images: Tensor) -> Tensor:
+        """The decoded images on the accelerator, once and for all, where there is room."""
+        if self.compute.device.type != "cuda":
+            return images
+        free, _ = torch.cuda.mem_get_info(self.compute.device)
+        return self.compute.send(images) if images.numel() < RESIDENT * free else images
+
+    def _batch(self, images: Tensor, index: Tensor, rng: np.random.Generator) -> Tensor:
+        """Augmented, normalised images of a batch, where the network is."""
+        config = self.config
+        batch = self.compute.send(take(images, index.to(images.device)))
+        pad = round(config.pad * images.shape[2] / config.height)
+        return erase(normalise(flip_and_crop(batch, config.flip, pad, rng)), config.erase, rng)
 
     def _epoch(self, epoch: int, images: Tensor) -> dict[str, float]:
         """One pass over the training images."""
@@ -277,74 +234,92 @@ class _Training:
         rng = np.random.default_rng([config.seed, epoch])
         torch.manual_seed(config.seed * 10_000 + epoch)
         self.model.train()
-        total = correct = seen = 0
+        self.objective.train()
+        tally = _Tally(1 if self.compute.device.type == "cpu" else LOOK_EVERY)
         said = start = time.perf_counter()
-        batches = shuffled(self.fit_index, config.batch_size, rng)
-        for step, index in enumerate(track(batches, f"epoch {epoch}", self.steps), 1):
-            batch = flip_and_crop(take(images, index), config.flip, config.pad, rng)
-            batch = erase(normalise(self.compute.send(batch)), config.erase, rng)
-            labels = self.compute.send(self.labels[index])
+        for step, index in enumerate(track(self._batches(rng), f"epoch {epoch}", self.steps), 1):
+            batch = self._batch(images, index, rng)
+            labels = self.labels[index.to(self.labels.device)]
             logits, loss = self._forward(batch, labels)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise ReidlabError(
-                    f"the loss is {value} in epoch {epoch}, step {step}, at learning rate "
-                    f"{self.optimizer.param_groups[0]['lr']:.2g}. Lower lr. The last good epoch "
-                    f"is kept in {self.out / 'checkpoint.pt'}."
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            if config.schedule in ("cosine", "onecycle"):
-                self.scheduler.step()
-            total += value * len(index)
-            correct += int((logits.argmax(1) == labels).sum())
-            seen += len(index)
+            tally.add(loss.detach(), (logits.argmax(1) == labels).sum(), len(index))
+            self._refuse_bad_loss(tally, epoch)
+            self._step(loss)
             if time.perf_counter() - said > LOG_EVERY:
                 said = time.perf_counter()
-                rate = seen / (said - start)
                 log.info(
                     "%s epoch %d: step %d of %d, loss %.3f, %.0f images/s",
-                    *(self.out.name, epoch, step, self.steps, total / seen, rate),
+                    *(self.out.name, epoch, step, self.steps),
+                    *(tally.mean_loss(), tally.seen / (said - start)),
                 )
-        return {"train_loss": total / seen, "train_accuracy": 100 * correct / seen}
+        tally.look()
+        self._refuse_bad_loss(tally, epoch)
+        return {"train_loss": tally.mean_loss(), "train_accuracy": tally.accuracy()}
+
+    def _refuse_bad_loss(self, tally: "_Tally", epoch: int) -> None:
+        if not tally.bad_step:
+            return
+        kept = self.out / "checkpoint.pt"
+        raise ReidlabError(
+            f"the loss is {tally.bad_loss} in epoch {epoch}, step {tally.bad_step}, at learning "
+            f"rate {self.optimizer.param_groups[0]['lr']:.2g}. Lower lr. "
+            + (f"The last good epoch is kept in {kept}." if kept.is_file() else "")
+        )
 
     def _forward(self, batch: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the first branch, and the loss averaged over branches."""
+        """Logits of the first branch, and the loss."""
         with self.compute.autocast():
-            features = self.model(batch)
-            logits = [head(feature) for head, feature in zip(self.heads, features.id)]
-        losses = torch.stack([self.loss(scores, labels) for scores in logits])
-        return logits[0], losses.mean()
+            return self.objective(self.model(batch), labels)
+
+    def _step(self, loss: Tensor) -> None:
+        """One step of the optimisers, the schedule and the average."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.center_optimizer is not None:
+            self.center_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        if self.center_optimizer is not None:
+            self.center_optimizer.step()
+        if self.config.schedule != "plateau":
+            self.scheduler.step()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
 
     @torch.inference_mode()
     def _validate(self, images: Tensor) -> dict[str, float]:
-        """Loss and accuracy on the held-out images of the training identities."""
+        """Identity loss and accuracy on the held-out images of the training identities."""
         if not len(self.val_index):
             return {}
         self.model.eval()
-        total = correct = 0.0
+        self.objective.eval()
+        tally = _Tally(len(self.val_index))
         for index in torch.from_numpy(self.val_index).split(128):
-            labels = self.compute.send(self.labels[index])
-            batch = normalise(self.compute.send(take(images, index)))
+            labels = self.labels[index.to(self.labels.device)]
+            batch = normalise(self.compute.send(take(images, index.to(images.device))))
             logits, loss = self._forward(batch, labels)
-            total += loss.item() * len(index)
-            correct += int((logits.argmax(1) == labels).sum())
-        count = len(self.val_index)
-        return {"val_loss": total / count, "val_accuracy": 100 * correct / count}
+            tally.add(loss, (logits.argmax(1) == labels).sum(), len(index))
+        return {"val_loss": tally.mean_loss(), "val_accuracy": tally.accuracy()}
+
+    def _parts(self) -> dict[str, Any]:
+        """Everything with a state, by its name in the checkpoint."""
+        parts = {
+            "model": self.model,
+            "objective": self.objective,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "averaged": self.averaged,
+            "center_optimizer": self.center_optimizer,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
 
     def _save_checkpoint(self) -> None:
         state: dict[str, Any] = {
             "config": dataclasses.asdict(self.config),
-            "model": self.model.state_dict(),
-            "heads": self.heads.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
             "history": self.history,
             "seconds": self.seconds_before + time.perf_counter() - self.started,
             "init_sha256": self.init_sha256,
             "dataset_fingerprint": self.dataset.fingerprint,
         }
+        state |= {name: part.state_dict() for name, part in self._parts().items()}
         scratch = self.out / "checkpoint.pt.part"
         torch.save(state, scratch)
         os.replace(scratch, self.out / "checkpoint.pt")
@@ -359,13 +334,56 @@ class _Training:
         if (state["init_sha256"], state["dataset_fingerprint"]) != now:
             log.warning("%s: initial weights or data changed, starting afresh", self.out.name)
             return
-        self.model.load_state_dict(state["model"])
-        self.heads.load_state_dict(state["heads"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
         self.history = state["history"]
         self.seconds_before = state["seconds"]
         log.info("%s resumes after epoch %d", self.out.name, len(self.history))
+
+
+class _Tally:
+    """Loss and accuracy of an epoch so far, looked at every so many steps.
+
+    Args:
+        every: steps between looks. On an accelerator a look waits for the device.
+    """
+
+    def __init__(self, every: int):
+        self.every = every
+        self.waiting: list[tuple[Tensor, Tensor, int]] = []
+        self.loss = self.correct = 0.0
+        self.seen = self.steps = self.bad_step = 0
+        self.bad_loss = 0.0
+
+    def add(self, loss: Tensor, correct: Tensor, count: int) -> None:
+        """Count a step; a loss that is no number shows in ``bad_step`` at the next look."""
+        self.waiting.append((loss, correct, count))
+        if len(self.waiting) >= self.every:
+            self.look()
+
+    def look(self) -> None:
+        """Fetch what is waiting."""
+        if not self.waiting:
+            return
+        losses, corrects, counts = zip(*self.waiting)
+        self.waiting = []
+        for loss, count in zip(torch.stack(losses).tolist(), counts):
+            self.steps += 1
+            if not math.isfinite(loss) and not self.bad_step:
+                self.bad_step, self.bad_loss = self.steps, loss
+            self.loss += loss * count
+            self.seen += count
+        self.correct += torch.stack(corrects).sum().item()
+
+    def mean_loss(self) -> float:
+        """Mean over the images seen."""
+        self.look()
+        return self.loss / self.seen
+
+    def accuracy(self) -> float:
+        """Percent of the images seen that were told right."""
+        self.look()
+        return 100 * self.correct / self.seen
 
 
 def _resolve_init(init: str, out: Path, root: Path | None) -> str:
@@ -381,29 +399,6 @@ def _resolve_init(init: str, out: Path, root: Path | None) -> str:
             )
         return init.replace("$DATA", str(root))
     return init
-
-
-def _optimizer(config: TrainConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    settings = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=0.9, **settings)
-    if config.optimizer == "amsgrad":
-        return torch.optim.Adam(parameters, amsgrad=True, **settings)
-    return torch.optim.AdamW(parameters, **settings)
-
-
-def _scheduler(config: TrainConfig, optimizer: torch.optim.Optimizer, steps: int):
-    schedulers = torch.optim.lr_scheduler
-    total = max(5, steps * config.epochs)  # OneCycleLR divides by zero below 5
-    if config.schedule == "plateau":
-        return schedulers.ReduceLROnPlateau(optimizer, factor=0.1, patience=5)
-    if config.schedule == "step":
-        return schedulers.MultiStepLR(optimizer, config.milestones)
-    if config.schedule == "cosine":
-        return schedulers.CosineAnnealingLR(optimizer, T_max=total)
-    return schedulers.OneCycleLR(
-        optimizer, max_lr=config.lr, total_steps=total, pct_start=0.25, cycle_momentum=False
-    )
 
 
 def _line(row: dict[str, float], epochs: int) -> str:

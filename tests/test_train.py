@@ -10,11 +10,20 @@ import torch
 from torch.nn import functional as F
 
 from reidlab import data, runs, train
-from reidlab.data.batches import flip_and_crop, hold_out, normalise, shuffled, take
+from reidlab.data.batches import (
+    erase,
+    flip_and_crop,
+    hold_out,
+    identity_batches,
+    normalise,
+    shuffled,
+    take,
+)
+from reidlab.data.holdout import hold_out_identities
 from reidlab.data.images import decode
 from reidlab.errors import DataError, ReidlabError, StudyError
 from reidlab.features import embed, extract
-from reidlab.losses import LabelSmoothedCrossEntropy
+from reidlab.losses import BatchHardTriplet, LabelSmoothedCrossEntropy
 from reidlab.metrics import evaluate
 from reidlab.models import build
 from reidlab.models.weights import load_weights, save_weights, sha256
@@ -164,6 +173,125 @@ def test_interrupted_run_resumes_to_the_same_numbers(
     assert same_weights(resumed, whole)
 
 
+#: Every switch at once: 4 identities with 6 images each, all that `market_layout` has to train.
+ALL_TRICKS = dataclasses.replace(
+    TINY,
+    epochs=4,
+    schedule="cosine",
+    warmup_epochs=1,
+    sampler="identities",
+    num_instances=2,
+    triplet="soft",
+    center_weight=5e-4,
+    ema=0.9,
+    sizes=[[2, 16, 16]],
+    erase=0.5,
+    val_fraction=0.0,
+)
+
+
+def test_interrupted_run_with_every_trick_resumes_to_the_same_numbers(root, tmp_path):
+    whole = fit(ALL_TRICKS, tmp_path / "whole", root)
+
+    def interrupt(history):
+        if len(history) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(ALL_TRICKS, tmp_path / "resumed", root, on_epoch=interrupt)
+    assert same_weights(fit(ALL_TRICKS, tmp_path / "resumed", root), whole)
+
+
+def test_every_trick_equals_a_plain_loop(root, tmp_path):
+    """Two epochs at two sizes, with P x K batches, triplet, centres, warm-up and average."""
+    # Small steps of SGD: AdamW's first ones go by the sign of gradients near zero, where rounding
+    # decides, and so few images make large gradients.
+    config = dataclasses.replace(
+        ALL_TRICKS,
+        epochs=2,
+        batch_size=8,
+        height=96,
+        width=48,
+        sizes=[[1, 64, 48]],
+        pad=3,
+        triplet="hinge",
+        optimizer="sgd",
+        lr=1e-7,
+    )
+    run = fit(config, tmp_path / "run", root)
+
+    dataset = data.load("market-layout", root)
+    labels = torch.from_numpy(dataset.train_labels())
+    torch.manual_seed(0)
+    model = build("osnet_x0_25").to(memory_format=torch.channels_last)
+    head = torch.nn.Linear(512, 4)
+    torch.nn.init.normal_(head.weight, std=0.01)
+    torch.nn.init.zeros_(head.bias)
+    centers = torch.randn(4, 512, requires_grad=True)
+    parameters = [*model.parameters(), *head.parameters()]
+    optimizer = torch.optim.SGD(parameters, lr=1e-7, momentum=0.9, weight_decay=5e-4)
+    triplet = BatchHardTriplet(0.3)
+    averaged, history, everything = None, [], np.arange(24)
+    for epoch, size, pad in [(1, (64, 48), 2), (2, (96, 48), 3)]:
+        images = decode(dataset.train, *size)
+        rng = np.random.default_rng([0, epoch])
+        model.train()
+        batches = list(identity_batches(labels.numpy(), everything, 4, 2, rng))
+        steps, losses = len(batches), []
+        rng = np.random.default_rng([0, epoch])
+        # The sampler draws as the batches are asked for, so it runs again beside the others.
+        for step, index in enumerate(identity_batches(labels.numpy(), everything, 4, 2, rng)):
+            done = step / steps
+            rate = 0.1 + 0.9 * done if epoch == 1 else 0.5 * (1 + np.cos(np.pi * done))
+            optimizer.param_groups[0]["lr"] = 1e-7 * rate
+            batch = erase(normalise(flip_and_crop(take(images, index), 0.5, pad, rng)), 0.5, rng)
+            features = model(batch).embedding
+            loss = F.cross_entropy(head(features), labels[index], label_smoothing=0.1)
+            loss = loss + triplet(features, labels[index])
+            loss = loss + 5e-4 * (features - centers[labels[index]]).square().sum(1).mean()
+            optimizer.zero_grad()
+            centers.grad = None
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                centers -= 0.5 * centers.grad / 5e-4  # Bag of Tricks divides the weight out
+            losses.append(loss.item())
+            state = {name: value.clone() for name, value in model.state_dict().items()}
+            if averaged is None:
+                averaged = state
+            for name, value in state.items():
+                if value.is_floating_point():
+                    averaged[name] = 0.9 * averaged[name] + 0.1 * value
+        history.append(np.mean(losses))
+    assert run.history.train_loss.tolist() == pytest.approx(history, rel=1e-4)
+    torch.manual_seed(0)
+    start = dict(build("osnet_x0_25").named_parameters())
+    ours = weights_of(run)
+    # What the training did to each weight, not the weight: that hardly moves here.
+    moved = torch.cat([(ours[name] - start[name]).flatten() for name in start])
+    expected = torch.cat([(averaged[name] - start[name]).flatten() for name in start])
+    assert expected.norm() > 1e-5
+    assert (moved - expected).norm() < 0.1 * expected.norm()  # float32 rounds so small steps
+    torch.testing.assert_close(ours["fc.1.running_mean"], averaged["fc.1.running_mean"])
+
+
+def test_held_out_identities_replace_the_test_set(root, tmp_path):
+    dataset = data.load("market-layout", root)
+    held = hold_out_identities(dataset, 2)
+    assert set(held.train.pid) | set(held.query.pid) == set(dataset.train.pid)
+    assert not set(held.train.pid) & set(held.query.pid)
+    assert held.query.pid.nunique() == 2
+    assert not held.query.duplicated(["pid", "camid"]).any()
+    own = pd.concat([held.train, held.query, held.gallery]).path
+    assert sorted(own) == sorted(dataset.train.path), "every training image once, no other"
+    config = dataclasses.replace(TINY, epochs=1, val_identities=2)
+    run = fit(config, tmp_path / "run", root)
+    assert set(run.per_query.pid) == set(held.query.pid)
+    for count in (3, 9):
+        with pytest.raises(ReidlabError, match=rf"val_identities={count}: .* 4 identities"):
+            hold_out_identities(dataset, count)
+
+
 def test_run_folder_tells_everything(root, tmp_path):
     run = fit(TINY, tmp_path / "run", root)
     assert run.config == dataclasses.asdict(TINY)
@@ -300,11 +428,35 @@ def test_bad_init_leaves_no_run_folder(root, tmp_path):
         ("epochs", -1, "epochs=-1"),
         ("batch_size", 1, "batch_size=1"),
         ("val_fraction", 0.0, "val_fraction=0.0"),
+        ("warmup_epochs", 1, "before a step or cosine schedule"),
+        ("sampler", "magic", "known are shuffle, identities"),
+        ("triplet", "magic", "known are none, hinge, soft"),
+        ("triplet", "soft", 'sampler must be "identities"'),
+        ("ema", 1.0, "ema lies in"),
+        ("center_weight", -1.0, "center_weight=-1.0"),
+        ("sizes", [[1, 8, 16]], "16 pixels or more"),
+        ("sizes", [[1, 16]], "height, width"),
+        ("sizes", [[2, 16, 16]], "take up all of the 2 epochs"),
     ],
 )
 def test_bad_settings(field, value, message):
     with pytest.raises(ReidlabError, match=message):
         dataclasses.replace(TINY, **{field: value})
+
+
+def test_identities_need_batches_that_divide():
+    for batch_size, num_instances in [(6, 4), (4, 4), (4, 1)]:
+        with pytest.raises(ReidlabError, match=f"num_instances={num_instances}: a batch holds"):
+            dataclasses.replace(
+                TINY, sampler="identities", batch_size=batch_size, num_instances=num_instances
+            )
+
+
+def test_more_identities_a_batch_than_there_are(root, tmp_path):
+    config = dataclasses.replace(TINY, sampler="identities", batch_size=10, num_instances=2)
+    with pytest.raises(ReidlabError, match="num_ids=5: the training images show only 4"):
+        fit(config, tmp_path / "run", root)
+    assert not (tmp_path / "run").exists()
 
 
 def test_device_words(root, tmp_path):

@@ -205,21 +205,28 @@ def erase(images: Tensor, probability: float, rng: np.random.Generator) -> Tenso
     """Random erasing (Zhong et al., AAAI 2020), on normalised images, in place.
 
     A rectangle of 2 to 40 % of the area and aspect ratio 0.3 to 3.3 becomes the ImageNet mean,
-    which is zero after :func:`normalise`. A rectangle that does not fit is drawn again.
+    which is zero after :func:`normalise`. Of 20 rectangles drawn the first that fits is taken.
 
     Args:
         images: (B, 3, H, W) float.
         probability: share of the images that lose a rectangle.
         rng: source of randomness.
     """
-    _, _, height, width = images.shape
-    for index in np.flatnonzero(rng.random(len(images)) < probability):
-        for _ in range(100):
-            area = rng.uniform(0.02, 0.4) * height * width
-            ratio = rng.uniform(0.3, 3.3)
-            h, w = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
-            if 0 < h < height and 0 < w < width:
-                top, left = rng.integers(0, height - h), rng.integers(0, width - w)
-                images[index, :, top : top + h, left : left + w] = 0
-                break
-    return images
+    count, _, height, width = images.shape
+    hit = rng.random(count) < probability
+    if not hit.any():
+        return images
+    area = rng.uniform(0.02, 0.4, (count, 20)) * height * width
+    ratio = rng.uniform(0.3, 3.3, (count, 20))
+    tall, wide = np.rint((area * ratio) ** 0.5), np.rint((area / ratio) ** 0.5)
+    fits = (tall > 0) & (tall < height) & (wide > 0) & (wide < width)
+    chosen = np.arange(count), fits.argmax(1)
+    hit &= fits[chosen]
+    extent = np.stack([tall[chosen], wide[chosen]]) * hit  # (2, B); 0 where nothing is erased
+    start = np.floor(rng.random((2, count)) * (np.array([[height], [width]]) - extent))
+    rows, columns = (
+        torch.from_numpy((first[:, None] <= place) & (place < (first + length)[:, None]))
+        for first, length, place in zip(start, extent, (np.arange(height), np.arange(width)))
+    )
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    return images.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0)

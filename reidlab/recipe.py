@@ -1,0 +1,206 @@
+"""The recipe of a training: every setting, its default, and recipes that have a name."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reidlab.errors import ReidlabError
+from reidlab.models import MODELS
+from reidlab.runs import read_json
+
+OPTIMIZERS = ("adamw", "amsgrad", "sgd")
+SCHEDULES = ("plateau", "step", "cosine", "onecycle")
+SAMPLERS = ("shuffle", "identities")
+TRIPLETS = ("none", "hinge", "soft")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train, on what, how. The defaults are the seed report's recipe.
+
+    Attributes:
+        dataset: a name of :func:`reidlab.data.names`.
+        model: a name of ``reidlab.models.MODELS``.
+        init: ``none``, ``imagenet``, ``imagenet:<file>``, ``reid:<file>``, ``synthetic``, or
+            ``run:<name>``: the weights of a neighbouring run folder. ``$DATA`` in a file's name
+            stands for the data root.
+        height: input height in pixels.
+        width: input width in pixels.
+        sizes: for a start on smaller images: ``[[epochs, height, width], ...]``, in order, each
+            for so many epochs; the remaining epochs are at ``height`` x ``width``.
+        batch_size: images a step.
+        sampler: ``shuffle`` (each image once an epoch) or ``identities`` (P identities with K
+            images each, :func:`reidlab.data.batches.identity_batches`).
+        num_instances: K; P is ``batch_size`` / K.
+        epochs: passes over the training images; 0 evaluates the initial weights only.
+        optimizer: ``adamw``, ``amsgrad`` (torchreid's for fine-tuning OSNet) or ``sgd`` (momentum
+            0.9, the OSNet paper's from scratch).
+        lr: learning rate (the peak, for ``onecycle``).
+        weight_decay: decoupled in ``adamw``, part of the gradient in the others.
+        schedule: ``plateau`` (x0.1 after 5 epochs without a better validation loss), ``step``
+            (x0.1 after each of the milestones), ``cosine`` to zero, or ``onecycle`` (up for a
+            quarter of the steps, then cosine to zero).
+        milestones: epochs of the ``step`` schedule.
+        warmup_epochs: epochs of linear warm-up, from a tenth of ``lr`` to ``lr``, before a
+            ``step`` or ``cosine`` schedule; they count among ``epochs``.
+        label_smoothing: ε of the cross entropy.
+        triplet: batch-hard triplet loss beside the cross entropy: ``none``, ``hinge`` (with
+            ``margin``) or ``soft`` (soft margin).
+        margin: of the ``hinge`` triplet loss.
+        center_weight: β of the centre loss; 0 leaves it out.
+        ema: decay a step of an exponential moving average of the weights, which is what is then
+            evaluated and saved; 0 takes the weights as they are.
+        flip: probability of a horizontal flip.
+        pad: zero padding in pixels around an image before the random crop.
+        erase: probability of random erasing.
+        val_fraction: share of each training identity's images held out for validation.
+        val_identities: so many training identities are held out whole, and the evaluation is on
+            them instead of on query and gallery: for choosing a recipe without the test set.
+        eval_every: epochs between evaluations on query and gallery; the last is always made.
+        distance: of the evaluation, see :func:`reidlab.metrics.evaluate`.
+        flip_test: evaluate with the mean of the features of an image and of its mirror image.
+        seed: of weights, order, augmentation and validation split.
+        device: see :func:`reidlab.device.pick`.
+        precision: see :func:`reidlab.device.pick`.
+    """
+
+    dataset: str = "market1501"
+    model: str = "osnet_x0_25"
+    init: str = "none"
+    height: int = 256
+    width: int = 128
+    sizes: list[list[int]] = field(default_factory=list)
+    batch_size: int = 16
+    sampler: str = "shuffle"
+    num_instances: int = 4
+    epochs: int = 10
+    optimizer: str = "adamw"
+    lr: float = 3e-4
+    weight_decay: float = 5e-4
+    schedule: str = "plateau"
+    milestones: list[int] = field(default_factory=list)
+    warmup_epochs: int = 0
+    label_smoothing: float = 0.1
+    triplet: str = "none"
+    margin: float = 0.3
+    center_weight: float = 0.0
+    ema: float = 0.0
+    flip: float = 0.5
+    pad: int = 10
+    erase: float = 0.0
+    val_fraction: float = 0.1
+    val_identities: int = 0
+    eval_every: int = 1
+    distance: str = "euclidean"
+    flip_test: bool = False
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self):
+        for name, known in (
+            ("model", MODELS),
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("sampler", SAMPLERS),
+            ("triplet", TRIPLETS),
+        ):
+            if getattr(self, name) not in known:
+                raise ReidlabError(
+                    f"{name}={getattr(self, name)!r}: known are {', '.join(known)}."
+                )
+        if self.epochs < 0 or self.batch_size < 2 or self.eval_every < 1:
+            raise ReidlabError(
+                f"epochs={self.epochs}, batch_size={self.batch_size}, eval_every="
+                f"{self.eval_every}: expected at least 0, 2 (batch norm) and 1."
+            )
+        self._check_schedule()
+        self._check_losses()
+        self._check_sizes()
+
+    def _check_schedule(self) -> None:
+        if (self.schedule == "step") != bool(self.milestones):
+            raise ReidlabError(
+                f"schedule={self.schedule!r} with milestones={self.milestones}: the step schedule "
+                "needs them, the others have none."
+            )
+        if self.warmup_epochs and (
+            self.schedule not in ("step", "cosine")
+            or not 0 < self.warmup_epochs < self.epochs
+            or any(milestone <= self.warmup_epochs for milestone in self.milestones)
+        ):
+            raise ReidlabError(
+                f"warmup_epochs={self.warmup_epochs} with schedule={self.schedule!r}, epochs="
+                f"{self.epochs}, milestones={self.milestones}: a warm-up goes before a step or "
+                "cosine schedule, ends before the last epoch and before the first milestone."
+            )
+        if self.schedule == "plateau" and self.epochs and not 0 < self.val_fraction < 1:
+            raise ReidlabError(
+                f"val_fraction={self.val_fraction}: the plateau schedule watches a validation "
+                "loss, so a share between 0 and 1 has to be held out."
+            )
+
+    def _check_losses(self) -> None:
+        if self.sampler == "identities" and (
+            self.num_instances < 2
+            or self.batch_size % self.num_instances
+            or self.batch_size < 2 * self.num_instances
+        ):
+            raise ReidlabError(
+                f"batch_size={self.batch_size}, num_instances={self.num_instances}: a batch holds "
+                "two identities or more with num_instances images each, and those are 2 or more."
+            )
+        if self.triplet != "none" and self.sampler != "identities":
+            raise ReidlabError(
+                f"triplet={self.triplet!r} with sampler={self.sampler!r}: every image needs "
+                'another of its identity in the batch, so sampler must be "identities".'
+            )
+        if self.triplet == "hinge" and not self.margin > 0:
+            raise ReidlabError(f"margin={self.margin}: expected more than 0.")
+        if not 0 <= self.ema < 1 or self.center_weight < 0:
+            raise ReidlabError(
+                f"ema={self.ema}, center_weight={self.center_weight}: ema lies in [0, 1), "
+                "center_weight is 0 or more."
+            )
+
+    def _check_sizes(self) -> None:
+        for entry in [*self.sizes, [1, self.height, self.width]]:
+            # Four halvings: below 16 pixels nothing is left of an image.
+            if len(entry) != 3 or entry[0] < 1 or min(entry[1:]) < 16:
+                raise ReidlabError(
+                    f"sizes={self.sizes}, height={self.height}, width={self.width}: sizes are "
+                    "[[epochs, height, width], ...], with an epoch and 16 pixels or more each."
+                )
+        if self.sizes and sum(entry[0] for entry in self.sizes) >= self.epochs:
+            raise ReidlabError(
+                f"sizes={self.sizes} take up all of the {self.epochs} epochs: some must be left "
+                "for the final size."
+            )
+
+    def size(self, epoch: int) -> tuple[int, int]:
+        """Height and width of the training images in an epoch, counted from 1.
+
+        >>> config = TrainConfig(sizes=[[4, 96, 48]], height=128, width=64)
+        >>> config.size(4), config.size(5)
+        ((96, 48), (128, 64))
+        """
+        last = 0
+        for epochs, height, width in self.sizes:
+            last += epochs
+            if epoch <= last:
+                return height, width
+        return self.height, self.width
+
+
+#: Recipes under the names that the notebooks use.
+PRESETS = {"report": TrainConfig()}
+
+
+def changed_settings(config: TrainConfig, folder: Path) -> set[str]:
+    """Fields in which a run folder's configuration differs; none where there is no run yet."""
+    if not (folder / "config.json").is_file():
+        return set()
+    asked = dataclasses.asdict(config)
+    # A field younger than the run has its default there: new fields start out neutral.
+    found = dataclasses.asdict(TrainConfig()) | read_json(folder / "config.json")
+    return {key for key in asked | found if asked.get(key) != found.get(key)}
