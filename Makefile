@@ -18,7 +18,7 @@ export REIDLAB_DATA := $(shell cd "$(DATA)" 2>/dev/null && pwd || printf '%s' "$
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study smoke test lab lint notebooks weights lock clean
+.PHONY: help setup study smoke test bench lab lint notebooks weights lock clean
 
 help: ## list the verbs
 	@echo "make VERB, where VERB is one of"
@@ -39,6 +39,9 @@ test: $(READY) lint ## every test: style, doctests, unit tests, notebooks (nbval
 	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
 	REIDLAB_BATCH=1 REIDLAB_RESULTS=$$results python -m pytest --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout=120 tests reidlab notebooks
+
+bench: $(READY) ## time and memory beside torchreid's: STAGE=name for one, FULL=1 for full sizes
+	@python -m benchmarks.run $(STAGE) $(if $(FULL),--full)
 
 lint: $(READY) ## check style with ruff
 	@ruff check .

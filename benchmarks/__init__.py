@@ -1,0 +1,1 @@
+"""Speed and memory of every stage beside torchreid's, measured in one run: ``make bench``."""
