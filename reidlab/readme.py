@@ -1,7 +1,7 @@
-"""The result tables of README.md, made from ``results/``.
+"""The tables of README.md, of results and of speed, made from ``results/``.
 
-``python -m reidlab.readme`` writes them between the two marks; a test holds README.md against
-the tables that are committed with it.
+``python -m reidlab.readme`` writes them between their marks; a test holds README.md against the
+tables that are committed with it.
 """
 
 import json
@@ -16,6 +16,8 @@ from reidlab.published import settings
 
 BEGIN = "<!-- Results: made by `python -m reidlab.readme`, do not edit. -->"
 END = "<!-- End of results. -->"
+SPEED_BEGIN = "<!-- Speed: made by `make bench` and `python -m reidlab.readme`, do not edit. -->"
+SPEED_END = "<!-- End of speed. -->"
 
 #: Profiles whose results the first screen shows, each with its heading.
 SHOWN = {
@@ -106,26 +108,46 @@ def _listed(values: pd.Series) -> str:
 
 
 def with_results(text: str, tables: str) -> str:
-    """README.md with other tables between its marks.
+    """README.md with other result tables between their marks.
 
     Raises:
         StudyError: it does not have each mark once, in order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
+    return _between(text, BEGIN, END, tables)
+
+
+def with_speed(text: str, results: Path) -> str:
+    """README.md with the benchmarks' table between its marks.
+
+    Args:
+        text: of README.md.
+        results: the folder ``results/``.
+
+    Raises:
+        StudyError: the marks are not there, or there is no table to put between them.
+    """
+    table = results / "benchmarks" / "table.md"
+    if not table.is_file():
+        raise StudyError(f"{table} is missing. Make it: make bench")
+    return _between(text, SPEED_BEGIN, SPEED_END, table.read_text().strip())
+
+
+def _between(text: str, opening: str, closing: str, content: str) -> str:
+    before, begin, rest = text.partition(opening)
+    _, end, after = rest.partition(closing)
+    if not begin or not end or opening in rest or closing in after:
         raise StudyError(
-            f"README.md needs the marks {BEGIN} and {END}, once each and in this order. "
+            f"README.md needs the marks {opening} and {closing}, once each and in this order. "
             "Restore them from git."
         )
-    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+    return f"{before}{opening}\n\n{content}\n\n{closing}{after}"
 
 
 def main() -> int:
     """Renew the tables of README.md; returns the exit status."""
-    file = paths.ROOT / "README.md"
+    file, results = paths.ROOT / "README.md", paths.ROOT / "results"
     try:
-        file.write_text(with_results(file.read_text(), render(paths.ROOT / "results")))
+        file.write_text(with_speed(with_results(file.read_text(), render(results)), results))
     except ReidlabError as error:
         sys.stderr.write(f"Error: {error}\n")
         return 1

@@ -57,6 +57,17 @@ def test_results_are_those_of_the_tables(tmp_path):
     assert TEXT in possible, "README.md is behind results/: .venv/bin/python -m reidlab.readme"
 
 
+def test_speed_is_that_of_the_benchmarks():
+    assert readme.with_speed(TEXT, paths.ROOT / "results") == TEXT, (
+        "README.md is behind results/benchmarks: .venv/bin/python -m reidlab.readme"
+    )
+
+
+def test_speed_without_benchmarks_says_what_to_do(tmp_path):
+    with pytest.raises(StudyError, match=r"table.md is missing. Make it: make bench"):
+        readme.with_speed(TEXT, tmp_path)
+
+
 def scores(**changes):
     row = {"run": "a-none", "dataset": "synthetic-a", "model": "osnet_x0_25", "init": "none"}
     row |= {"height": 128, "width": 64, "epochs": 12, "distance": "euclidean", "seed": 0}
