@@ -5,43 +5,29 @@ al., "Scalable Person Re-identification: A Benchmark", ICCV 2015) the gallery im
 query's own identity *and* camera are removed from its list first: they count neither as right
 nor as wrong. Distractors (pid 0) stay in every list, as wrong answers.
 
-No list is ever sorted. The rank of a true match is one plus the number of gallery images before
-it, and counting those is much cheaper than sorting; a query has few true matches. Equal
-distances are settled in gallery order, so a result never depends on a sorting algorithm.
-Distances exist for one block of queries at a time: memory does not grow with
-queries × gallery.
+How lists are ranked, and what equal distances mean, is said in :mod:`reidlab.ranks`. Distances
+exist for one block of queries at a time: memory does not grow with queries × gallery.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
-from reidlab.distances import known_distance
+from reidlab.distances import Distances, known_distance
 from reidlab.errors import ReidlabError
+from reidlab.ranks import FeatureSet, Lists, match_ranks, smallest
 
-# Distances held at a time, in elements: 32 MiB of float32, about the size of a last-level cache.
-BLOCK = 2**23
-# Above this many true matches, sorting a row once is cheaper than counting once per match.
-MANY_MATCHES = 256
-
-
-class FeatureSet(NamedTuple):
-    """The features of a query or gallery set, with what is known about each image.
-
-    Attributes:
-        features: (N, D) float32.
-        pids: (N,) int64, identities; 0 marks distractors.
-        camids: (N,) int64, cameras.
-    """
-
-    features: Tensor
-    pids: Tensor
-    camids: Tensor
+__all__ = [
+    "FeatureSet",
+    "Ranking",
+    "average_precision",
+    "average_precision_trapezoid",
+    "evaluate",
+    "inverse_negative_penalty",
+    "retrieve",
+]
 
 
 @dataclass(frozen=True)
@@ -88,31 +74,34 @@ class Ranking:
         }
 
 
-# --- Scores of one query -------------------------------------------------------------------
+# --- Scores of a list ----------------------------------------------------------------------
+#
+# A list is told by the ranks of its true matches. Several lists, one a row, may be given at once:
+# the shorter ones end in infinity, which adds nothing to any sum.
 
 
-def average_precision(ranks: np.ndarray) -> float:
+def average_precision(ranks: np.ndarray) -> np.ndarray:
     """Average precision as the field reports it (rectangular).
 
     AP = 1/M · Σ_j j / r_j, with r_1 < … < r_M the ranks of the M true matches: the mean, over
     the hits, of the precision at each hit (torchreid, fast-reid and nearly every paper).
 
     Args:
-        ranks: (M,) ranks of the true matches, ascending, from 1; M ≥ 1.
+        ranks: (…, M) ranks of the true matches, ascending, from 1; M ≥ 1.
 
     Returns:
-        AP in (0, 1].
+        (…) AP in (0, 1].
 
-    >>> round(average_precision(np.array([1, 2, 4, 7])), 4)
+    >>> print(average_precision(np.array([1, 2, 4, 7])).round(4))
     0.8304
-    >>> average_precision(np.array([2]))
-    0.5
+    >>> print(average_precision(np.array([[2, np.inf], [1, 2]])))
+    [0.5 1. ]
     """
-    hits = np.arange(1, len(ranks) + 1)
-    return float(np.mean(hits / ranks))
+    hits = np.arange(1, np.shape(ranks)[-1] + 1)
+    return np.sum(hits / ranks, axis=-1) / _num_matches(ranks)
 
 
-def average_precision_trapezoid(ranks: np.ndarray) -> float:
+def average_precision_trapezoid(ranks: np.ndarray) -> np.ndarray:
     """Average precision as Market-1501's own evaluation code integrates it (trapezoid).
 
     AP = 1/M · Σ_j (p_j + q_j) / 2, with p_j = j / r_j the precision at the j-th hit and
@@ -121,37 +110,43 @@ def average_precision_trapezoid(ranks: np.ndarray) -> float:
     Source: the Oxford Buildings code (Philbin et al., CVPR 2007), used by Zheng et al. 2015.
 
     Args:
-        ranks: (M,) ranks of the true matches, ascending, from 1; M ≥ 1.
+        ranks: (…, M) ranks of the true matches, ascending, from 1; M ≥ 1.
 
     Returns:
-        AP in (0, 1].
+        (…) AP in (0, 1].
 
-    >>> round(average_precision_trapezoid(np.array([1, 2, 4, 7])), 4)
+    >>> print(average_precision_trapezoid(np.array([1, 2, 4, 7])).round(4))
     0.811
-    >>> average_precision_trapezoid(np.array([2]))
+    >>> print(average_precision_trapezoid(np.array([2])))
     0.25
     """
-    hits = np.arange(1, len(ranks) + 1)
+    ranks = np.asarray(ranks)
+    hits = np.arange(1, ranks.shape[-1] + 1)
     before = np.where(ranks > 1, (hits - 1) / np.maximum(ranks - 1, 1), 1.0)
-    return float(np.mean((hits / ranks + before) / 2))
+    return np.sum((hits / ranks + before) / 2, axis=-1) / _num_matches(ranks)
 
 
-def inverse_negative_penalty(ranks: np.ndarray) -> float:
+def inverse_negative_penalty(ranks: np.ndarray) -> np.ndarray:
     """Inverse negative penalty: what finding the hardest true match costs.
 
     INP = M / r_M, the number of true matches over the rank of the last one (Ye et al., "Deep
     Learning for Person Re-identification: A Survey and Outlook", TPAMI 2021, eq. 3).
 
     Args:
-        ranks: (M,) ranks of the true matches, ascending, from 1; M ≥ 1.
+        ranks: (…, M) ranks of the true matches, ascending, from 1; M ≥ 1.
 
     Returns:
-        INP in (0, 1].
+        (…) INP in (0, 1].
 
-    >>> round(inverse_negative_penalty(np.array([1, 2, 4, 7])), 4)
+    >>> print(inverse_negative_penalty(np.array([1, 2, 4, 7])).round(4))
     0.5714
     """
-    return len(ranks) / float(ranks[-1])
+    last = np.max(np.where(np.isinf(ranks), 0, ranks), axis=-1)
+    return _num_matches(ranks) / last
+
+
+def _num_matches(ranks: np.ndarray) -> np.ndarray:
+    return np.count_nonzero(np.isfinite(ranks), axis=-1)
 
 
 # --- Ranking -------------------------------------------------------------------------------
@@ -161,7 +156,7 @@ def inverse_negative_penalty(ranks: np.ndarray) -> float:
 def evaluate(
     query: FeatureSet,
     gallery: FeatureSet,
-    distance: str = "euclidean",
+    distance: str | Distances = "euclidean",
     max_rank: int = 50,
     same_camera_rule: bool = True,
 ) -> Ranking:
@@ -173,7 +168,10 @@ def evaluate(
     Args:
         query: Features of the queries, (Q, D).
         gallery: Features of the gallery, (G, D), distractors included, junk (pid -1) dropped.
-        distance: "euclidean", "cosine", "correlation", "cityblock" or "minkowski" (order 3).
+        distance: "euclidean", "cosine", "correlation", "cityblock" or "minkowski" (order 3); or
+            distances that were made elsewhere, as re-ranking or a network that scores pairs
+            makes them: a matrix (Q, G), or an iterable of blocks of its rows. Smaller is nearer,
+            and the features are then not looked at.
         max_rank: Length of the CMC curve; it may exceed the size of the gallery.
         same_camera_rule: Remove the gallery images of the query's identity and camera from its
             list. False is for data that has no cameras.
@@ -187,36 +185,45 @@ def evaluate(
     >>> query = FeatureSet(torch.tensor([[0.0]]), torch.tensor([7]), torch.tensor([1]))
     >>> line = torch.arange(1.0, 8.0)[:, None]  # the gallery, at distances 1 to 7
     >>> pids = torch.tensor([7, 7, 3, 7, 0, 3, 7])  # true matches at ranks 1, 2, 4, 7
-    >>> ranking = evaluate(query, FeatureSet(line, pids, torch.full((7,), 2)))
+    >>> gallery = FeatureSet(line, pids, torch.full((7,), 2))
+    >>> ranking = evaluate(query, gallery)
     >>> round(ranking.mAP, 4), round(ranking.mAP_trapezoid, 4), round(ranking.mINP, 4)
     (0.8304, 0.811, 0.5714)
+    >>> round(evaluate(query, gallery, distance=line.T).mAP, 4)
+    0.8304
     """
     if max_rank < 1:
         raise ReidlabError(f"max_rank is {max_rank}; the CMC curve needs at least rank 1")
-    index = _Gallery(query, gallery, same_camera_rule)
+    lists = Lists(query, gallery, distance, same_camera_rule)
     names = ("first_match", "ap", "ap_trapezoid", "inp")
-    scores = np.full((index.num_queries, len(names)), np.nan)
-    num_matches = np.zeros(index.num_queries, dtype=np.int64)
-    for i, distances, matches in index.rows(distance):
-        num_matches[i] = len(matches)
-        if len(matches):
-            ranks = _ranks(distances, matches)
-            scores[i] = (
-                ranks[0],
-                average_precision(ranks),
-                average_precision_trapezoid(ranks),
-                inverse_negative_penalty(ranks),
+    scores = np.full((len(lists), len(names)), np.nan)
+    num_matches = np.zeros(len(lists), dtype=np.int64)
+    for block in lists.blocks():
+        ranks = match_ranks(block)
+        counts = _num_matches(ranks)
+        num_matches[block.first : block.first + len(counts)] = counts
+        some = np.flatnonzero(counts)
+        if len(some):
+            ranks = ranks[some]
+            scores[block.first + some] = np.stack(
+                [
+                    ranks[:, 0],
+                    average_precision(ranks),
+                    average_precision_trapezoid(ranks),
+                    inverse_negative_penalty(ranks),
+                ],
+                axis=1,
             )
 
     valid = num_matches > 0
     num_valid = int(valid.sum())
     if num_valid == 0:
-        raise ReidlabError(index.explain_no_match())
+        raise ReidlabError(lists.explain_no_match())
     per_query = pd.DataFrame(
         {
-            "query": np.arange(index.num_queries),
-            "pid": index.q_pids,
-            "camid": index.q_camids,
+            "query": np.arange(len(lists)),
+            "pid": lists.q_pids,
+            "camid": lists.q_camids,
             "valid": valid,
             "num_matches": num_matches,
             **dict(zip(names, scores.T)),
@@ -238,7 +245,7 @@ def retrieve(
     query: FeatureSet,
     gallery: FeatureSet,
     k: int = 10,
-    distance: str = "euclidean",
+    distance: str | Distances = "euclidean",
     same_camera_rule: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The first k answers of every query, in the order in which `evaluate` ranks them.
@@ -265,132 +272,16 @@ def retrieve(
     """
     if k < 1:
         raise ReidlabError(f"k is {k}; at least one answer per query is needed")
-    index = _Gallery(query, gallery, same_camera_rule)
-    indices = np.full((index.num_queries, k), -1, dtype=np.int64)
-    values = np.full((index.num_queries, k), np.inf, dtype=np.float32)
-    for i, distances, _ in index.rows(distance):
-        first = _smallest(distances, k)
-        indices[i, : len(first)] = first
-        values[i, : len(first)] = distances[first]
-    _, to_distance = known_distance(distance)
-    return indices, to_distance(torch.from_numpy(values)).numpy()
-
-
-def _ranks(distances: np.ndarray, matches: np.ndarray) -> np.ndarray:
-    """Ranks, from 1 and ascending, of the images `matches` in a row of distances.
-
-    Before a match stand the images that are nearer, and those at the same distance that come
-    earlier in the gallery. Removed images are at infinity, thus before nothing.
-    """
-    if len(matches) > MANY_MATCHES:
-        is_match = np.zeros(len(distances), dtype=bool)
-        is_match[matches] = True
-        return np.flatnonzero(is_match[np.argsort(distances, kind="stable")]) + 1
-    before = [
-        np.count_nonzero(distances[:position] <= distances[position])
-        + np.count_nonzero(distances[position + 1 :] < distances[position])
-        for position in matches.tolist()
-    ]
-    return np.sort(np.array(before)) + 1
-
-
-def _smallest(distances: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the k smallest finite distances, ascending, ties by position."""
-    k = min(k, len(distances))
-    # All that tie with the k-th have to be looked at: a partition alone picks any of them.
-    candidates = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
-    order = candidates[np.argsort(distances[candidates], kind="stable")[:k]]
-    return order[np.isfinite(distances[order])]
-
-
-class _Gallery:
-    """A checked gallery, grouped by identity, that hands out one query's distances at a time."""
-
-    def __init__(self, query: FeatureSet, gallery: FeatureSet, same_camera_rule: bool):
-        self.qf, self.q_pids, self.q_camids = _checked(query, "query")
-        self.gf, self.g_pids, self.g_camids = _checked(gallery, "gallery")
-        if self.qf.shape[1] != self.gf.shape[1]:
-            raise ReidlabError(
-                f"query.features have {self.qf.shape[1]} dimensions, gallery.features "
-                f"{self.gf.shape[1]}: both must come from the same network"
-            )
-        self.same_camera_rule = same_camera_rule
-        self.num_queries = len(self.qf)
-        # Gallery positions of one identity: a slice of `order`, ascending.
-        self.order = np.argsort(self.g_pids, kind="stable")
-        grouped = self.g_pids[self.order]
-        self.start = np.searchsorted(grouped, self.q_pids, side="left")
-        self.stop = np.searchsorted(grouped, self.q_pids, side="right")
-
-    def split(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Gallery positions of the true matches of query i, and of the images to remove."""
-        same_pid = self.order[self.start[i] : self.stop[i]]
-        if not self.same_camera_rule:
-            return same_pid, same_pid[:0]
-        same_camera = self.g_camids[same_pid] == self.q_camids[i]
-        return same_pid[~same_camera], same_pid[same_camera]
-
-    def rows(self, distance: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """For each query: its number, distances (G,) with removed images at ∞, true matches."""
-        prepare, _ = known_distance(distance)
-        block_distance = prepare(self.gf)
-        size = max(1, BLOCK // len(self.gf))
-        for first in range(0, self.num_queries, size):
-            qf = self.qf[first : first + size].to(self.gf)  # its device and type
-            for i, row in enumerate(block_distance(qf).cpu().numpy(), start=first):
-                matches, removed = self.split(i)
-                row[removed] = np.inf
-                yield i, row, matches
-
-    def explain_no_match(self) -> str:
-        """Why not a single query has a true match, and what to do about it."""
-        same_camera = [len(self.split(i)[1]) for i in range(self.num_queries)]
-        only_there = int(np.count_nonzero(same_camera))
-        remedy = "check how pids and camids are read from the file names"
-        if only_there:
-            remedy = f"if the data has no cameras, pass same_camera_rule=False; else {remedy}"
-        return (
-            f"none of the {self.num_queries} queries has a true match in the gallery of "
-            f"{len(self.g_pids)} images: the pids of {self.num_queries - only_there} queries are "
-            f"absent from it, those of {only_there} are there in the query's own camera only "
-            f"(the same-camera rule removed {sum(same_camera)} images). Query camids: "
-            f"{_listed(self.q_camids)}; gallery camids: {_listed(self.g_camids)}. "
-            f"Remedy: {remedy}"
-        )
-
-
-def _listed(camids: np.ndarray, most: int = 20) -> str:
-    distinct = np.unique(camids)
-    more = f", … ({len(distinct)} in all)" if len(distinct) > most else ""
-    return ", ".join(map(str, distinct[:most])) + more
-
-
-def _checked(features: FeatureSet, name: str) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """Features as they are; pids and camids as arrays; an error that names what is wrong."""
-    values = torch.as_tensor(features.features)
-    if values.ndim != 2 or not values.is_floating_point():
-        raise ReidlabError(
-            f"{name}.features must be floats of shape (N, D), not {values.dtype} of shape "
-            f"{tuple(values.shape)}"
-        )
-    if values.numel() == 0:
-        raise ReidlabError(f"{name} is empty: its features have shape {tuple(values.shape)}")
-    labels = []
-    for field in ("pids", "camids"):
-        label = torch.as_tensor(getattr(features, field)).cpu().numpy()
-        if label.shape != (len(values),):
-            raise ReidlabError(
-                f"{name}.{field} has shape {label.shape}, but there are {len(values)} features: "
-                "one is needed for each"
-            )
-        labels.append(label.astype(np.int64))
-    if values.dtype not in (torch.float32, torch.float64):
-        values = values.float()  # half precision would order by rounding
-    # A row's sum is not finite if one of its values is not; no mask of (N, D) is needed.
-    bad = torch.nonzero(~torch.isfinite(values.sum(1))).flatten()
-    if len(bad):
-        raise ReidlabError(
-            f"{name}.features holds NaN or infinite values in {len(bad)} of {len(values)} rows, "
-            f"the first being row {int(bad[0])}: check the network's weights and the images"
-        )
-    return values, *labels
+    lists = Lists(query, gallery, distance, same_camera_rule)
+    indices = np.full((len(lists), k), -1, dtype=np.int64)
+    values = np.full((len(lists), k), np.inf, dtype=np.float32)
+    kept = min(k, len(lists.g_pids))
+    for block in lists.blocks():
+        here = slice(block.first, block.first + len(block.distances))
+        found, positions = smallest(block.distances, kept)
+        values[here, :kept] = found.cpu().numpy()
+        indices[here, :kept] = positions.masked_fill(found.isinf(), -1).cpu().numpy()
+    if isinstance(distance, str):
+        _, to_distance = known_distance(distance)
+        values = to_distance(torch.from_numpy(values)).numpy()
+    return indices, values

@@ -7,10 +7,24 @@ import pandas as pd
 import pytest
 import torch
 
-from reidlab import metrics
+from reidlab import distances, ranks
 from reidlab.distances import DISTANCES
 from reidlab.errors import ReidlabError
-from reidlab.metrics import FeatureSet, evaluate, retrieve
+from reidlab.metrics import (
+    FeatureSet,
+    average_precision,
+    average_precision_trapezoid,
+    evaluate,
+    inverse_negative_penalty,
+    retrieve,
+)
+
+
+@pytest.fixture(params=["by row", "at once"])
+def counting(request, monkeypatch):
+    """Counting as on a CPU, and as on a GPU."""
+    if request.param == "at once":
+        monkeypatch.setattr(ranks, "_count_by_row", ranks._count_at_once)
 
 
 def feature_set(features, pids, camids) -> FeatureSet:
@@ -134,6 +148,17 @@ def test_both_average_precisions_of_worked_lists(right, rectangular, trapezoid):
         assert ranking.rank(right[0] - 1) == 0
 
 
+def test_lists_scored_together_equal_lists_scored_alone():
+    rng = np.random.default_rng(0)
+    lists = [np.sort(rng.choice(np.arange(1, 99), size, replace=False)) for size in range(1, 30)]
+    together = np.full((len(lists), 29), np.inf)
+    for row, right in zip(together, lists):
+        row[: len(right)] = right
+    for score in (average_precision, average_precision_trapezoid, inverse_negative_penalty):
+        alone = [score(right) for right in lists]
+        np.testing.assert_allclose(score(together), alone, rtol=1e-12)
+
+
 def test_a_perfect_ranking_scores_one_everywhere():
     centres = np.eye(5) * 10
     pids = np.repeat(np.arange(1, 6), 4)
@@ -158,6 +183,7 @@ def test_same_camera_images_are_neither_right_nor_wrong():
     assert without.per_query.loc[0, "num_matches"] == 2
 
 
+@pytest.mark.usefixtures("counting")
 def test_equal_distances_keep_gallery_order():
     query = feature_set([[0]], [7], [1])
     for position in range(4):
@@ -169,6 +195,7 @@ def test_equal_distances_keep_gallery_order():
 # --- against the naive loop ----------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("counting")
 @pytest.mark.parametrize("distance", list(DISTANCES))
 @pytest.mark.parametrize("same_camera_rule", [True, False])
 def test_untied_lists_equal_the_naive_loop(distance, same_camera_rule):
@@ -179,6 +206,7 @@ def test_untied_lists_equal_the_naive_loop(distance, same_camera_rule):
     assert not ranking.per_query.loc[3, "valid"]
 
 
+@pytest.mark.usefixtures("counting")
 @pytest.mark.parametrize("distance", ["euclidean", "cityblock"])
 @pytest.mark.parametrize("many_matches", [0, 10**6])  # sort every list; count in every list
 @pytest.mark.parametrize("seed", range(3))
@@ -187,7 +215,7 @@ def test_tied_lists_equal_the_naive_loop(monkeypatch, distance, many_matches, se
     query, gallery = random_sets(seed, dim=3, grid=1)
     distmat = pairwise(query, gallery, distance).round(9)
     assert np.mean([len(np.unique(row)) for row in distmat]) < 0.15 * distmat.shape[1]
-    monkeypatch.setattr(metrics, "MANY_MATCHES", many_matches)
+    monkeypatch.setattr(ranks, "MANY_MATCHES", many_matches)
     lists = naive_lists(query, gallery, distmat)
     assert_agrees(evaluate(query, gallery, distance), *naive_scores(query, gallery, lists, 50))
     indices, values = retrieve(query, gallery, k=15, distance=distance)
@@ -213,37 +241,147 @@ def test_retrieve_pads_short_lists():
     assert values.tolist() == [[2, 3, np.inf, np.inf, np.inf]]
 
 
+@pytest.mark.usefixtures("counting")
 @pytest.mark.parametrize("block", [1, 1000, 10**9])
-def test_block_size_does_not_show(monkeypatch, block):
-    query, gallery = random_sets(seed=5, grid=2)
-    whole = evaluate(query, gallery)
-    monkeypatch.setattr(metrics, "BLOCK", block)
-    blocks = evaluate(query, gallery)
+@pytest.mark.parametrize("distance", list(DISTANCES))
+def test_block_size_does_not_show(monkeypatch, block, distance):
+    # Ties too, where distances on a grid are exact: elsewhere rounding may settle them.
+    query, gallery = random_sets(seed=5, grid=None if distance in ("cosine", "correlation") else 2)
+    whole = evaluate(query, gallery, distance)
+    monkeypatch.setattr(distances, "BLOCK", block)
+    monkeypatch.setattr(distances, "MIN_ROWS", 1)
+    blocks = evaluate(query, gallery, distance)
     pd.testing.assert_frame_equal(whole.per_query, blocks.per_query)
     np.testing.assert_array_equal(whole.cmc, blocks.cmc)
 
 
 def test_memory_is_bounded_by_the_block(monkeypatch):
-    sizes = []
+    sizes, places = [], set()
     prepare, convert = DISTANCES["euclidean"]
 
     def spy(gf):
         block_distance = prepare(gf)
 
-        def measured(qf):
-            distmat = block_distance(qf)
+        def measured(qf, out):
+            distmat = block_distance(qf, out)
             sizes.append(distmat.numel())
+            places.add(distmat.data_ptr())
             return distmat
 
         return measured
 
     monkeypatch.setitem(DISTANCES, "euclidean", (spy, convert))
-    monkeypatch.setattr(metrics, "BLOCK", 1000)
+    monkeypatch.setattr(distances, "BLOCK", 1000)
+    monkeypatch.setattr(distances, "MIN_ROWS", 1)
     query, gallery = random_sets(seed=6)
     evaluate(query, gallery)
+    assert len(places) == 1  # every block in the same memory
     retrieve(query, gallery)
     assert max(sizes) <= 1000
     assert sum(sizes) == 2 * len(query.pids) * len(gallery.pids)
+
+
+@pytest.mark.parametrize("distance", list(DISTANCES))
+def test_a_block_written_over_another_equals_a_fresh_one(distance):
+    query, gallery = random_sets(seed=13)
+    prepare, _ = DISTANCES[distance]
+    fresh = prepare(gallery.features)(query.features)
+    memory = torch.full_like(fresh, torch.nan)
+    assert torch.equal(prepare(gallery.features)(query.features, memory), fresh)
+
+
+@pytest.mark.parametrize("levels", [1, 4, 1000, 10**6])  # from all distances equal to few
+@pytest.mark.parametrize("threads", [1, 3])
+def test_both_ways_of_counting_give_the_same_ranks(levels, threads):
+    rng = np.random.default_rng(levels)
+    distmat = rng.integers(0, levels, (90, 400)).astype(np.float32)
+    distmat[rng.random(distmat.shape) < 0.02] = np.inf  # removed images, no true matches
+    is_match = (rng.random(distmat.shape) < rng.choice([0, 0.03, 0.5], (90, 1))) & (distmat < 1e9)
+    block = ranks.Block(0, torch.from_numpy(distmat), *np.nonzero(is_match))
+    matches = is_match.sum(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        by_row, at_once = (f(block, matches) for f in (ranks._count_by_row, ranks._count_at_once))
+        found = ranks.match_ranks(block)
+    finally:
+        torch.set_num_threads(before)
+    places = np.argsort(np.argsort(distmat, axis=1, kind="stable"), axis=1)
+    for i, expected in enumerate(places):
+        expected = np.sort(expected[is_match[i]])
+        assert np.sort(by_row[block.rows == i]).tolist() == expected.tolist()
+        assert np.sort(at_once[block.rows == i]).tolist() == expected.tolist()
+        assert found[i, : len(expected)].tolist() == (expected + 1).tolist()
+        assert np.isinf(found[i, len(expected) :]).all()
+
+
+@pytest.mark.parametrize("levels", [1, 4, 50, 10**6])
+@pytest.mark.parametrize("k", [1, 7, 59, 60])
+def test_the_smallest_of_a_row_are_settled_by_position(levels, k):
+    rng = np.random.default_rng(levels)
+    distmat = rng.integers(0, levels, (30, 60)).astype(np.float32)
+    distmat[rng.random(distmat.shape) < 0.1] = np.inf
+    values, positions = ranks.smallest(torch.from_numpy(distmat), k)
+    expected = np.argsort(distmat, axis=1, kind="stable")[:, :k]
+    assert positions.tolist() == expected.tolist()
+    assert values.tolist() == np.take_along_axis(distmat, expected, 1).tolist()
+
+
+# --- ready-made distances ------------------------------------------------------------------
+
+
+def in_blocks(distmat, size=7):
+    return (distmat[first : first + size] for first in range(0, len(distmat), size))
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array, in_blocks, list])
+def test_ready_made_distances_equal_those_of_features(make):
+    query, gallery = random_sets(seed=14)
+    distmat = pairwise(query, gallery, "cityblock")
+    if make is list:
+        make = lambda matrix: list(torch.tensor(matrix).split(9))  # noqa: E731
+    labels_only = [s._replace(features=None) for s in (query, gallery)]
+    expected = evaluate(query, gallery, "cityblock")
+    found = evaluate(*labels_only, make(distmat))
+    pd.testing.assert_frame_equal(found.per_query, expected.per_query)
+    indices, values = retrieve(*labels_only, 5, make(distmat), same_camera_rule=False)
+    assert indices.tolist() == retrieve(query, gallery, 5, "cityblock", False)[0].tolist()
+    np.testing.assert_allclose(values, np.take_along_axis(distmat, indices, 1), rtol=1e-6)
+
+
+def test_ready_made_distances_are_left_as_they_were():
+    query, gallery = random_sets(seed=15)
+    distmat = torch.rand(len(query.pids), len(gallery.pids))
+    for given in (distmat, distmat.double(), distmat.half()):
+        before = given.clone()
+        evaluate(query, gallery, given)
+        assert torch.equal(given, before)
+
+
+def with_nan(distmat):
+    distmat[3, 5] = np.nan
+    return distmat
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda d: d.T, r"shape \(300, 40\) where floats of shape \(B, 300\)"),
+        (lambda d: d[0], r"shape \(300,\)"),
+        (lambda d: d.astype(int), "int64"),
+        (lambda d: d[:39], "has 39 rows, but there are 40 queries"),
+        (lambda d: [d[:30], d], "more than 40 rows, but there are 40 queries"),
+        (lambda d: iter(()), "has 0 rows.*only once"),
+        (with_nan, "NaN or infinite values in row 3"),
+        (lambda d: 3, "distance is 3: give one of euclidean"),
+    ],
+)
+def test_malformed_distances_are_named(make, message):
+    query, gallery = random_sets(seed=16)
+    distmat = np.random.default_rng(0).random((40, 300))
+    for function in (evaluate, retrieve):
+        with pytest.raises(ReidlabError, match=message):
+            function(query, gallery, distance=make(distmat.copy()))
 
 
 # --- against torchreid ---------------------------------------------------------------------
