@@ -106,7 +106,7 @@ class BatchHardTriplet(nn.Module):
         same = labels[:, None] == labels[None, :]
         positive = same.clone().fill_diagonal_(False)
         complete = (positive.any(1) & ~same.all(1)).all()
-        if labels.device.type == "cpu" and not complete:
+        if _on_host(labels) and not complete:
             raise ReidlabError(_incomplete(labels))
         with torch.no_grad():  # which pairs; exact also where images nearly coincide
             mode = "donot_use_mm_for_euclid_dist"
@@ -186,6 +186,10 @@ class CenterLoss(nn.Module):
 def _single_or_double(features: Tensor) -> Tensor:
     """Half precision as float32; the rest as it is."""
     return features.to(torch.promote_types(features.dtype, torch.float32))
+
+
+def _on_host(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"
 
 
 def _incomplete(labels: Tensor) -> str:

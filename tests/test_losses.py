@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchreid.reid.losses import TripletLoss
 
+from reidlab import losses
 from reidlab.errors import ReidlabError
 from reidlab.losses import BatchHardTriplet, CenterLoss, LabelSmoothedCrossEntropy
 
@@ -163,6 +164,14 @@ def test_triplet_of_a_batch_without_triplets(labels, message):
     labels = torch.tensor(list(labels))
     with pytest.raises(ReidlabError, match=message):
         BatchHardTriplet()(torch.rand(len(labels), 3), labels)
+
+
+def test_triplet_without_triplets_is_no_number_where_asking_would_wait(monkeypatch):
+    monkeypatch.setattr(losses, "_on_host", lambda labels: False)  # as on an accelerator
+    features, labels = batch()
+    assert not BatchHardTriplet()(features, labels).isnan()
+    for bad in (torch.zeros(12, dtype=int), torch.tensor([*range(2)] * 5 + [2, 3])):
+        assert BatchHardTriplet()(features, bad).isnan()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

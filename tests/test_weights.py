@@ -6,6 +6,7 @@ import os
 import pickle
 import urllib.error
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -309,8 +310,8 @@ def test_download_is_verified_and_cached(tmp_path, source, cache, monkeypatch):
     remote = tmp_path / "remote.pth"
     torch.save(with_classifier(source.state_dict(), 1000), remote)
     size = remote.stat().st_size
-    monkeypatch.setitem(weights.IMAGENET_URLS, NAME, remote.as_uri())
-    monkeypatch.setitem(weights.IMAGENET_FILES, NAME, (size, weights.sha256(remote)))
+    known = dict(url=remote.as_uri(), size=size, sha256=weights.sha256(remote))
+    monkeypatch.setitem(weights.IMAGENET, NAME, replace(weights.IMAGENET[NAME], **known))
     for _ in range(2):  # the second time without the remote
         model = build(NAME)
         initialise(model, "imagenet", name=NAME)
@@ -323,7 +324,8 @@ def test_wrong_download_is_not_kept(tmp_path, cache, monkeypatch):
     remote = tmp_path / "remote.pth"
     remote.write_text("<html>Quota exceeded</html>")
     for name in (NAME, "osnet_x1_0"):  # without and with a known hash
-        monkeypatch.setitem(weights.IMAGENET_URLS, name, remote.as_uri())
+        known = replace(weights.IMAGENET[name], url=remote.as_uri())
+        monkeypatch.setitem(weights.IMAGENET, name, known)
         with pytest.raises(WeightsError, match=r"(?s)sent something else.*put it at") as error:
             initialise(build(name), "imagenet", data_root=tmp_path / "data", name=name)
         assert str(tmp_path / "data" / "weights" / f"{name}_imagenet.pth") in str(error.value)
@@ -353,7 +355,7 @@ def test_zoo_addresses_are_torchreids():
     for stem in ("osnet", "osnet_ain"):
         theirs = _peer_urls(stem)
         for name, url in theirs.items():
-            assert weights.IMAGENET_URLS[name] == f"{url}&export=download"
+            assert weights.IMAGENET[name].url == f"{url}&export=download"
 
 
 def _peer_urls(stem):

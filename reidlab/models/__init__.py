@@ -5,12 +5,13 @@ from collections.abc import Callable
 from torch import nn
 
 from reidlab.errors import StudyError
-from reidlab.models import osnet
+from reidlab.models import baseline, osnet
+from reidlab.models.heads import make_heads
 from reidlab.models.osnet import Features
 
-__all__ = ["MODELS", "Features", "build"]
+__all__ = ["MODELS", "Features", "build", "make_heads"]
 
-#: Network name -> constructor. Every constructor takes ``feature_dim``.
+#: Network name -> constructor. OSNet's take ``feature_dim``.
 MODELS: dict[str, Callable[..., nn.Module]] = {
     constructor.__name__: constructor
     for constructor in (
@@ -23,6 +24,12 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
         osnet.osnet_ain_x0_75,
         osnet.osnet_ain_x0_5,
         osnet.osnet_ain_x0_25,
+        baseline.resnet50,
+        baseline.mobilenet_v3_large,
+        baseline.osnet_x0_25_bnneck,
+        baseline.resnet50_report,
+        baseline.mobilenet_v3_large_report,
+        baseline.osnet_x0_25_d1000,
     )
 }
 

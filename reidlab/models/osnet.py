@@ -24,7 +24,6 @@ osnet_ain_x1_0     as osnet_x1_0          2,169,508               978.9 M  stem;
 Parameters are without an identity classifier: that belongs to training, not to the network.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -32,7 +31,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from reidlab.models.fold import fold_batch_norm as fold_batch_norm
 
 WIDTHS = {
     "x1_0": (64, 256, 384, 512),
@@ -66,6 +66,8 @@ class Features(NamedTuple):
 class ConvReLU(nn.Module):
     """Convolution, batch (or instance) normalisation, ReLU."""
 
+    folds = (("conv", "bn"),)
+
     def __init__(
         self,
         in_channels: int,
@@ -92,6 +94,8 @@ class ConvReLU(nn.Module):
 class ConvLinear(nn.Module):
     """1x1 convolution and batch normalisation, no activation."""
 
+    folds = (("conv", "bn"),)
+
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
@@ -109,6 +113,8 @@ class LiteConv3x3(nn.Module):
     The order is MobileNet's reversed: the channels are mixed before the space (paper, Sec. 3.1).
     """
 
+    folds = (("conv2", "bn"),)
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 1, bias=False)
@@ -122,6 +128,8 @@ class LiteConv3x3(nn.Module):
 
 class FullConv3x3(nn.Module):
     """The standard 3x3 convolution that Lite 3x3 replaces: for cost comparisons only."""
+
+    folds = (("conv", "bn"),)
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -389,27 +397,6 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=0.01)
     if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
-
-
-@torch.no_grad()
-def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """A copy for inference, with every batch normalisation folded into its convolution.
-
-    The features are the same up to rounding; extraction is a fifth faster. The copy is in
-    evaluation mode, its parameters have other names, and it is of no use for training.
-    """
-    folded = copy.deepcopy(model).eval()
-    for module in folded.modules():
-        if isinstance(module, LiteConv3x3):
-            module.conv2 = fuse_conv_bn_eval(module.conv2, module.bn)
-        elif isinstance(module, ConvReLU | ConvLinear | FullConv3x3) and isinstance(
-            module.bn, nn.BatchNorm2d
-        ):
-            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
-        else:
-            continue
-        module.bn = nn.Identity()
-    return folded
 
 
 @torch.no_grad()

@@ -14,12 +14,15 @@ import shutil
 import urllib.request
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torchvision.models import MobileNet_V3_Large_Weights, ResNet50_Weights, WeightsEnum
 
 from reidlab import paths
 from reidlab.errors import WeightsError
@@ -28,11 +31,53 @@ log = logging.getLogger(__name__)
 
 INIT_WORDS = ("none", "imagenet", "imagenet:<file>", "reid:<file>", "synthetic")
 
-#: torchreid's model zoo: ImageNet weights (https://kaiyangzhou.github.io/deep-person-reid).
-IMAGENET_URLS = {
-    name: f"https://drive.google.com/uc?id={key}&export=download"
-    for name, key in {
-        "osnet_x1_0": "1LaG1EJpHrxdAxKnSCJ_i0u-nbxSAeiFY",
+
+@dataclass(frozen=True)
+class ImageNetFile:
+    """Published ImageNet weights of a network, and how much of the network they hold.
+
+    Attributes:
+        url: where the file is fetched.
+        name: what it is called in ``<data_root>/weights`` and in the cache.
+        size: in bytes, where it is known.
+        sha256: of its bytes, or the first digits, where they are known.
+        heads: modules of the file that the network lacks: ImageNet's classifier.
+        fresh: modules of the network that are not in the file and keep their random weights.
+    """
+
+    url: str
+    name: str
+    size: int | None = None
+    sha256: str = ""
+    heads: tuple[str, ...] = ("classifier",)
+    fresh: tuple[str, ...] = ()
+
+
+def _zoo(network: str, key: str, **known: Any) -> ImageNetFile:
+    """Of torchreid's model zoo (https://kaiyangzhou.github.io/deep-person-reid)."""
+    url = f"https://drive.google.com/uc?id={key}&export=download"
+    return ImageNetFile(url, f"{network}_imagenet.pth", **known)
+
+
+def _torchvision(weights: WeightsEnum, head: str) -> ImageNetFile:
+    """Of torchvision, whose file names end in the first digits of their hash."""
+    name = weights.url.rpartition("/")[2]
+    digits = name.rpartition("-")[2].partition(".")[0]
+    return ImageNetFile(weights.url, name, sha256=digits, heads=(head,), fresh=("neck",))
+
+
+#: Network -> its ImageNet weights. Of torchvision's two sets this is the older, which the
+#: strong baseline and the papers after it started from; the newer comes from a longer training.
+IMAGENET = {
+    "osnet_x1_0": _zoo(
+        "osnet_x1_0",
+        "1LaG1EJpHrxdAxKnSCJ_i0u-nbxSAeiFY",
+        size=10_910_553,
+        sha256="fe2d63f9157c28a4a8d8ca29bec12d5b2988ac0346d712025789ea9174968e79",
+    )
+} | {
+    network: _zoo(network, key)
+    for network, key in {
         "osnet_x0_75": "1uwA9fElHOk3ZogwbeY5GkLI6QPTX70Hq",
         "osnet_x0_5": "16DGLbZukvVYgINws8u8deSaOqjybZ83i",
         "osnet_x0_25": "1rb8UN5ZzPKRc_xvtHlyDh-cSz88YX9hs",
@@ -43,10 +88,20 @@ IMAGENET_URLS = {
         "osnet_ain_x0_25": "1SxQt2AvmEcgWNhaRb2xC4rP6ZwVDP0Wt",
     }.items()
 }
-
-#: Network -> (bytes, sha256) of its ImageNet file, where they are known.
-IMAGENET_FILES = {
-    "osnet_x1_0": (10_910_553, "fe2d63f9157c28a4a8d8ca29bec12d5b2988ac0346d712025789ea9174968e79"),
+IMAGENET |= {
+    "resnet50": _torchvision(ResNet50_Weights.IMAGENET1K_V1, "fc"),
+    "mobilenet_v3_large": _torchvision(MobileNet_V3_Large_Weights.IMAGENET1K_V1, "classifier"),
+}
+#: Variant -> the network whose files it takes, and the modules that differ and stay fresh.
+VARIANTS = {
+    "osnet_x0_25_bnneck": ("osnet_x0_25", ("neck",)),
+    "osnet_x0_25_d1000": ("osnet_x0_25", ("fc",)),
+    "resnet50_report": ("resnet50", ("neck",)),
+    "mobilenet_v3_large_report": ("mobilenet_v3_large", ("neck",)),
+}
+IMAGENET |= {
+    variant: replace(IMAGENET[network], fresh=fresh)
+    for variant, (network, fresh) in VARIANTS.items()
 }
 IMAGENET_CLASSES = 1000
 
@@ -61,8 +116,8 @@ def initialise(
 
     Args:
         model: the network, with random weights.
-        init: ``none`` keeps the random weights; ``imagenet`` loads the model zoo's ImageNet
-            file, from ``<data_root>/weights`` or downloaded once into the cache;
+        init: ``none`` keeps the random weights; ``imagenet`` loads the published ImageNet file
+            (`IMAGENET`), from ``<data_root>/weights`` or downloaded once into the cache;
             ``imagenet:<file>`` loads that file as such; ``reid:<file>`` loads an already trained
             re-ID checkpoint; ``synthetic`` loads the weights shipped with the package.
         data_root: folder of the real data and weights; default ``REIDLAB_DATA``.
@@ -79,15 +134,20 @@ def initialise(
     elif word == "imagenet" and (file or not colon):
         path = Path(file) if file else _imagenet_file(name, data_root or paths.data_root())
         _verify_imagenet(path, name)
-        load_weights(model, path)
+        known = IMAGENET.get(name or "", ImageNetFile("", ""))
+        load_weights(model, path, skip=known.heads, fresh=known.fresh)
     elif init == "synthetic":
-        load_weights(model, _shipped_file(name))
+        network, fresh = VARIANTS.get(name or "", (name, ()))
+        load_weights(model, _shipped_file(network), fresh=fresh)
     else:
         raise WeightsError(f"init: {init!r} is not known; use one of {', '.join(INIT_WORDS)}")
 
 
 def load_weights(
-    model: nn.Module, file: Path | str, skip: Sequence[str] = ("classifier",)
+    model: nn.Module,
+    file: Path | str,
+    skip: Sequence[str] = ("classifier",),
+    fresh: Sequence[str] = (),
 ) -> None:
     """Load a checkpoint key for key; the network is untouched when anything does not fit.
 
@@ -96,16 +156,28 @@ def load_weights(
         file: ``.safetensors``, or PyTorch's format, see :func:`read_weights`.
         skip: modules of the file that are ignored when the network has no such keys: heads that
             belong to the training of the file.
+        fresh: modules of the network that keep the weights they have, whatever the file says.
 
     Raises:
         WeightsError: lists all missing, unexpected and mis-shaped keys at once.
     """
     file = Path(file)
-    state, wanted = read_weights(file), model.state_dict()
-    skipped = [key for key in state if key not in wanted and key.split(".")[0] in skip]
+    state, complete = read_weights(file), model.state_dict()
+    wanted = {key: tensor for key, tensor in complete.items() if key.split(".")[0] not in fresh}
+    skipped = [
+        key
+        for key in state
+        if key not in wanted and (key.split(".")[0] in skip or key in complete)
+    ]
     unexpected = [key for key in state if key not in wanted and key not in skipped]
     problems = {
-        "missing in the file": [key for key in wanted if key not in state],
+        "missing in the file": [
+            # A counter that nothing reads; PyTorch before 0.4.1, and so torchvision's older
+            # files, did not save it.
+            key
+            for key in wanted
+            if key not in state and not key.endswith(".num_batches_tracked")
+        ],
         "unknown to the network": unexpected,
         "of another shape": [
             f"{key} {tuple(state[key].shape)} (the network has {tuple(tensor.shape)})"
@@ -122,8 +194,9 @@ def load_weights(
             f"tensors.\n" + "\n".join(lines) + "\nChoose the network (variant, width, "
             "feature_dim) that the file was saved from; extra heads can be named in `skip`."
         )
-    model.load_state_dict({key: state[key] for key in wanted})
-    log.info("loaded %d tensors from %s, skipped %s", len(wanted), file, skipped or "none")
+    loaded = {key: state[key] for key in wanted if key in state}
+    model.load_state_dict(complete | loaded)
+    log.info("loaded %d tensors from %s, skipped %s", len(loaded), file, skipped or "none")
 
 
 def read_weights(file: Path | str) -> dict[str, Tensor]:
@@ -256,18 +329,18 @@ def _shorten(keys: Sequence[str], most: int = 8) -> str:
 
 
 def _imagenet_file(name: str | None, root: Path | None) -> Path:
-    if name not in IMAGENET_URLS:
+    if name not in IMAGENET:
         raise WeightsError(
-            f"init 'imagenet': the model zoo has no ImageNet weights of {name!r}, "
-            f"only of {', '.join(IMAGENET_URLS)}"
+            f"init 'imagenet': there are no ImageNet weights of {name!r}, "
+            f"only of {', '.join(IMAGENET)}"
         )
-    file = f"{name}_imagenet.pth"
+    file = IMAGENET[name].name
     given = root / "weights" / file if root else None
     if given and given.is_file():
         return given
     cached = paths.cache() / "weights" / file
     if not cached.is_file():
-        _download(IMAGENET_URLS[name], cached, name, given)
+        _download(IMAGENET[name].url, cached, name, given)
     return cached
 
 
@@ -298,14 +371,16 @@ def _download(url: str, target: Path, name: str, given: Path | None) -> None:
 
 def _verify_imagenet(file: Path, name: str | None) -> None:
     """Size and hash where they are known; else the 1000 classes of its classifier."""
-    if name in IMAGENET_FILES and file.is_file():
-        size, digest = IMAGENET_FILES[name]
-        found_size, found = file.stat().st_size, sha256(file)
-        if (found_size, found) != (size, digest):
+    known = IMAGENET.get(name or "")
+    if known and known.sha256 and file.is_file():
+        size, digest = file.stat().st_size, sha256(file)
+        if size != (known.size or size) or not digest.startswith(known.sha256):
+            bytes_and = f"{known.size:,} bytes and " if known.size else ""
+            start = " at the start" if len(known.sha256) < len(digest) else ""
             raise WeightsError(
-                f"{file}: is not torchreid's ImageNet file of {name}: it has {found_size:,} "
-                f"bytes and sha256 {found}, expected {size:,} bytes and {digest}; fetch it "
-                "again, or use 'reid:<file>' for other weights"
+                f"{file}: is not {known.name}, the published ImageNet file of {name}: it has "
+                f"{size:,} bytes and sha256 {digest}, expected {bytes_and}{known.sha256}{start}; "
+                f"fetch it again from {known.url}, or use 'reid:<file>' for other weights"
             )
         return
     classifier = read_weights(file).get("classifier.weight")
