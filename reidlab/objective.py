@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from reidlab.losses import BatchHardTriplet, CenterLoss, LabelSmoothedCrossEntropy
-from reidlab.models.osnet import Features
+from reidlab.models import Features, make_heads
 from reidlab.recipe import TrainConfig
 
 CENTER_LR = 0.5  # of the centres' own SGD, as in Bag of Tricks
@@ -32,15 +32,12 @@ class Objective(nn.Module):
 
     def __init__(self, config: TrainConfig, model: nn.Module, classes: int):
         super().__init__()
-        self.heads = nn.ModuleList(nn.Linear(dim, classes) for dim in model.id_dims)
-        for head in self.heads:
-            nn.init.normal_(head.weight, std=0.01)  # as torchreid does
-            nn.init.zeros_(head.bias)
+        self.heads = make_heads(model, classes)
         self.identity = LabelSmoothedCrossEntropy(config.label_smoothing)
         margin = config.margin if config.triplet == "hinge" else None
         self.triplet = None if config.triplet == "none" else BatchHardTriplet(margin)
         self.center_weight = config.center_weight
-        dims = getattr(model, "metric_dims", model.id_dims) if config.center_weight else []
+        dims = model.id_dims if config.center_weight else []
         self.centers = nn.ModuleList(CenterLoss(classes, dim) for dim in dims)
 
     def forward(self, features: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
