@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from reidlab.data.archive import unpack
+from reidlab.data.layouts import NOT_IMAGES, Layout, find
 from reidlab.data.table import (
     JUNK_PID,
+    RESTORE,
     Dataset,
     check_counts,
     fingerprint,
@@ -21,9 +22,14 @@ from reidlab.data.table import (
 )
 from reidlab.errors import DataError
 
+DATASETS = {
+    "market1501": "Market-1501, official archive or folder (research use only)",
+    "cuhk03-market-layout": "CUHK03 detected crops in Market-1501's layout, split of our own",
+    "market-layout": "any folder or zip in Market-1501's layout",
+}
+
 SPLIT_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 NAME = re.compile(r"(?P<pid>-1|\d+)_c(?P<camera>\d+)(?!\d).*\.(jpg|jpeg|png)", re.IGNORECASE)
-NOT_IMAGES = {"Thumbs.db", ".DS_Store"}  # what file managers leave behind
 
 #: Published contents. CUHK03's are those of the set described in the study's data notes: the
 #: 14,097 detected crops under a 767/700 split of its own, not comparable with published results.
@@ -54,6 +60,23 @@ USUAL_NAMES = {
 }
 
 
+def has_layout(folder: Path) -> bool:
+    """Whether a folder holds the three split folders."""
+    return all((folder / sub).is_dir() for sub in SPLIT_FOLDERS.values())
+
+
+LAYOUT = Layout(
+    title="Market-1501's layout",
+    wanted=", ".join(SPLIT_FOLDERS.values()),
+    fits=has_layout,
+)
+
+
+def load(name: str, root: Path) -> Dataset:
+    """Read one of :data:`DATASETS`; see :func:`load_market_layout`."""
+    return load_market_layout(name, root)
+
+
 def load_market_layout(name: str, root: Path, images_are_public: bool = False) -> Dataset:
     """Read a set in Market-1501's layout and check it.
 
@@ -68,6 +91,29 @@ def load_market_layout(name: str, root: Path, images_are_public: bool = False) -
             ones, or an empty split.
     """
     folder = locate(name, root)
+    return read_layout(name, folder, PUBLISHED.get(name, {}), images_are_public=images_are_public)
+
+
+def read_layout(
+    name: str,
+    folder: Path,
+    published: dict[str, int],
+    note: str = "",
+    images_are_public: bool = False,
+) -> Dataset:
+    """Read the three split folders of a set, whichever it is.
+
+    Args:
+        name: of the dataset.
+        folder: holds the split folders.
+        published: counts that it must have, by the names of
+            :func:`reidlab.data.table.split_counts`.
+        note: see :class:`Dataset`.
+        images_are_public: see :class:`Dataset`.
+
+    Raises:
+        DataError: as :func:`load_market_layout`.
+    """
     tables = {split: _read_split(folder / sub) for split, sub in SPLIT_FOLDERS.items()}
     gallery = tables["gallery"]
     tables["gallery"] = gallery[gallery.pid != JUNK_PID].reset_index(drop=True)
@@ -82,51 +128,27 @@ def load_market_layout(name: str, root: Path, images_are_public: bool = False) -
         **tables,
         images_are_public=images_are_public,
         fingerprint=fingerprint(tables),
+        note=note,
     )
-    if name in PUBLISHED:
-        check_counts(name, folder, split_counts(dataset), PUBLISHED[name])
+    remedy = f'{RESTORE} Or load the folder as "market-layout" if it is meant to differ.'
+    check_counts(name, folder, split_counts(dataset), published, remedy)
     return dataset
 
 
 def read_junk(name: str, root: Path) -> pd.DataFrame:
     """The gallery's junk images (pid -1), which ranking leaves out; for looking at."""
-    frame = _read_split(locate(name, root) / SPLIT_FOLDERS["gallery"])
+    return junk_of(locate(name, root))
+
+
+def junk_of(folder: Path) -> pd.DataFrame:
+    """The junk images of a folder with the three split folders."""
+    frame = _read_split(folder / SPLIT_FOLDERS["gallery"])
     return frame[frame.pid == JUNK_PID].reset_index(drop=True)
 
 
 def locate(name: str, root: Path) -> Path:
     """The folder with the three split folders, unpacking an archive when need be."""
-    root = Path(root)
-    candidates = [root]
-    for usual in USUAL_NAMES.get(name, []):
-        candidates += [root / usual, root / f"{usual}.zip"]
-    for candidate in candidates:
-        if candidate.is_dir() and _has_layout(candidate):
-            return candidate
-        if candidate.is_file():
-            return _inside_archive(candidate)
-    looked = ", ".join(str(candidate) for candidate in candidates)
-    raise DataError(
-        f"{name} was not found: looked for a folder with {', '.join(SPLIT_FOLDERS.values())}, or "
-        f"a zip of it, at {looked}. Put the official archive there, or name its folder: "
-        "make study DATA=/folder/of/the/archive"
-    )
-
-
-def _has_layout(folder: Path) -> bool:
-    return all((folder / sub).is_dir() for sub in SPLIT_FOLDERS.values())
-
-
-def _inside_archive(archive: Path) -> Path:
-    unpacked = unpack(archive)
-    for folder in [unpacked, *sorted(path for path in unpacked.iterdir() if path.is_dir())]:
-        if _has_layout(folder):
-            return folder
-    top = ", ".join(sorted(path.name for path in unpacked.iterdir())[:5]) or "nothing"
-    raise DataError(
-        f"{archive} is not in Market-1501's layout: it holds {top}, but not the folders "
-        f"{', '.join(SPLIT_FOLDERS.values())}. Give the official archive."
-    )
+    return find(name, root, USUAL_NAMES.get(name, []), LAYOUT)
 
 
 def _read_split(folder: Path) -> pd.DataFrame:

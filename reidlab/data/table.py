@@ -1,7 +1,7 @@
 """A dataset is three tables of images: train, query and gallery."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,10 @@ class Dataset:
         images_are_public: True only for generated people. Photographs of real people may be
             looked at on one's own screen, but never in committed results.
         fingerprint: hash over split, file name and size of every image.
+        has_cameras: False where nobody knows the camera of an image. Then every image has a
+            ``camid`` of its own, and ranking goes without the same-camera rule:
+            ``evaluate(..., same_camera_rule=dataset.has_cameras)``.
+        note: what whoever reads the set's numbers has to know; a notebook can show it.
     """
 
     name: str
@@ -35,13 +39,18 @@ class Dataset:
     gallery: pd.DataFrame
     images_are_public: bool = False
     fingerprint: str = ""
+    has_cameras: bool = True
+    note: str = ""
 
     def splits(self) -> dict[str, pd.DataFrame]:
         """The three tables by name, in the order in which they are used."""
         return {"train": self.train, "query": self.query, "gallery": self.gallery}
 
     def summary(self) -> pd.DataFrame:
-        """One row a split: images, identities, cameras, and distractor images (pid 0)."""
+        """One row a split: images, identities, cameras, and distractor images (pid 0).
+
+        A set without cameras has 0 of them.
+        """
         rows = []
         for split, frame in self.splits().items():
             known = frame[frame.pid > DISTRACTOR_PID]
@@ -50,14 +59,23 @@ class Dataset:
                     "split": split,
                     "images": len(frame),
                     "identities": known.pid.nunique(),
-                    "cameras": frame.camid.nunique(),
+                    "cameras": frame.camid.nunique() if self.has_cameras else 0,
                     "distractors": int((frame.pid == DISTRACTOR_PID).sum()),
                 }
             )
         return pd.DataFrame(rows)
 
     def train_labels(self) -> np.ndarray:
-        """Class index 0..C-1 of every training image, by sorted pid; shape (N,), int64."""
+        """Class index 0..C-1 of every training image, by sorted pid; shape (N,), int64.
+
+        Raises:
+            DataError: the set has no training images.
+        """
+        if self.train.empty:
+            raise DataError(
+                f"{self.name} has no images to train on, only query and gallery: it can be ranked "
+                "with embed() and evaluate(). To train on it, add a train split."
+            )
         _, labels = np.unique(self.train.pid.to_numpy(), return_inverse=True)
         return labels.astype(np.int64)
 
@@ -68,20 +86,60 @@ def make_table(rows: Iterable[tuple[str, int, int]]) -> pd.DataFrame:
     return frame.astype({"path": str, "pid": np.int64, "camid": np.int64})
 
 
-def fingerprint(splits: dict[str, pd.DataFrame]) -> str:
-    """Hash over split, file name and size of every image: the same on every machine."""
+def number_images(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Give every image a camid of its own, 1, 2, ... over all splits, where cameras are unknown.
+
+    No two images then share a camera, so that no rule about cameras finds anything to remove.
+    """
+    numbered, first = {}, 1
+    for split, frame in tables.items():
+        camids = np.arange(first, first + len(frame), dtype=np.int64)
+        numbered[split] = frame.assign(camid=camids)
+        first += len(frame)
+    return numbered
+
+
+def fingerprint(
+    splits: dict[str, pd.DataFrame],
+    labels: bool = False,
+    content: Mapping[str, object] | None = None,
+) -> str:
+    """Hash over split, file name and size of every image: the same on every machine.
+
+    Args:
+        splits: the tables.
+        labels: hash pid and camid too, where file names do not hold them.
+        content: path -> what stands for the image's content instead of its file's size.
+    """
     digest = hashlib.sha256()
     for split, frame in splits.items():
-        for path in frame.path:
+        for path, pid, camid in frame[COLUMNS].itertuples(index=False):
             file = Path(path)
-            digest.update(f"{split}/{file.name}:{file.stat().st_size}\n".encode())
+            size = file.stat().st_size if content is None else content[path]
+            label = f":{pid}:{camid}" if labels else ""
+            digest.update(f"{split}/{file.name}:{size}{label}\n".encode())
     return digest.hexdigest()[:16]
 
 
+#: What to do about a set that is not what was published.
+RESTORE = "Images were lost or added: unpack the original archive afresh."
+
+
 def check_counts(
-    name: str, folder: Path, found: dict[str, int], published: dict[str, int]
+    name: str,
+    folder: Path,
+    found: dict[str, int],
+    published: dict[str, int],
+    remedy: str = RESTORE,
 ) -> None:
     """Compare counts with the published ones.
+
+    Args:
+        name: of the dataset.
+        folder: where it was read.
+        found: counts, e.g. of :func:`split_counts`.
+        published: those of them that are known, by the same names.
+        remedy: what the message tells to do.
 
     Raises:
         DataError: at the first set of differences; the message names every pair of numbers.
@@ -94,16 +152,21 @@ def check_counts(
     if wrong:
         raise DataError(
             f"{name} at {folder} does not have the published contents: {'; '.join(wrong)}. "
-            "Images were lost or added: unpack the original archive afresh, or load the folder "
-            'as "market-layout" if it is meant to differ.'
+            f"{remedy}"
         )
 
 
 def split_counts(dataset: Dataset) -> dict[str, int]:
-    """Images and identities of each split, and the distractors, as one flat dict."""
+    """Images and identities of each split, distractors, and totals, as one flat dict.
+
+    The totals are ``identities`` and ``cameras`` over all splits.
+    """
     counts: dict[str, int] = {}
     for row in dataset.summary().itertuples():
         counts[f"{row.split} images"] = row.images
         counts[f"{row.split} identities"] = row.identities
     counts["gallery distractors"] = int((dataset.gallery.pid == DISTRACTOR_PID).sum())
+    everything = pd.concat(dataset.splits().values())
+    counts["identities"] = everything[everything.pid > DISTRACTOR_PID].pid.nunique()
+    counts["cameras"] = everything.camid.nunique() if dataset.has_cameras else 0
     return counts
