@@ -131,7 +131,6 @@ def require_data(profile: Profile) -> None:
         DataError: a dataset is missing below it.
     """
     from reidlab import data
-    from reidlab.data import market1501
 
     real = [name for name in profile.datasets if name in data.REAL]
     inits = [config["init"].partition(":")[2] for config in profile.runs.values()]
@@ -149,7 +148,7 @@ def require_data(profile: Profile) -> None:
             f"Say where they are: {remedy}"
         )
     for name in real:
-        market1501.locate(name, root)
+        data.locate(name, root)
     for file in files:
         if not (path := Path(file.replace("$DATA", str(root)))).is_file():
             raise StudyError(

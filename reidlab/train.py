@@ -174,7 +174,7 @@ class _Training:
             embed(self.result, frame, config.height, config.width, config.device, config.precision)
             for frame in (self.dataset.query, self.dataset.gallery)
         ]
-        return evaluate(*sets, distance=config.distance)
+        return evaluate(*sets, distance=config.distance, same_camera_rule=self.dataset.has_cameras)
 
     def finish(self) -> None:
         """Write the results; the metrics come last and make the run complete."""

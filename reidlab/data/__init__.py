@@ -1,19 +1,21 @@
 """Where images come from: ``load(name, root)`` gives any dataset of the study."""
 
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 
 from reidlab import paths
-from reidlab.data import market1501
-from reidlab.data.table import Dataset
+from reidlab.data import cuhk03, dukemtmc, folder, last, market1501, msmt17
+from reidlab.data.table import Dataset, make_table
 from reidlab.errors import DataError
 
-REAL = {
-    "market1501": "Market-1501, official archive or folder (research use only)",
-    "cuhk03-market-layout": "CUHK03 detected crops in Market-1501's layout, split of our own",
-    "market-layout": "any folder or zip in Market-1501's layout",
-}
+#: Each of them has DATASETS (name -> description), load(name, root) and locate(name, root).
+READERS = [market1501, dukemtmc, cuhk03, msmt17, last, folder]
+
+#: The sets of photographs, which need files of the user's: name -> description.
+REAL = {name: what for reader in READERS for name, what in reader.DATASETS.items()}
+REAL |= cuhk03.NUMBERED
 
 
 def names() -> list[str]:
@@ -34,15 +36,31 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
     Raises:
         DataError: an unknown name, or data that are absent or not what they should be.
     """
-    folder = _folder(name, root)
+    place = _folder(name, root)
     if name in REAL:
-        return market1501.load_market_layout(name, folder)
-    return market1501.load_market_layout(name, folder, images_are_public=True)
+        return _reader(name).load(name, place)
+    return market1501.load_market_layout(name, place, images_are_public=True)
+
+
+def locate(name: str, root: str | Path | None = None) -> Path:
+    """Where a dataset's files are, unpacked when need be, without reading them.
+
+    Raises:
+        DataError: an unknown name, or nothing there.
+    """
+    place = _folder(name, root)
+    return _reader(name).locate(name, place) if name in REAL else place
 
 
 def read_junk(name: str, root: str | Path | None = None) -> pd.DataFrame:
-    """The junk images (pid -1) of a set, columns as in :class:`Dataset`."""
-    return market1501.read_junk(name, _folder(name, root))
+    """The junk images (pid -1) of a set, columns as in :class:`Dataset`; most sets have none."""
+    place = _folder(name, root)
+    reader = _reader(name) if name in REAL else market1501
+    return reader.read_junk(name, place) if hasattr(reader, "read_junk") else make_table([])
+
+
+def _reader(name: str) -> ModuleType:
+    return next((one for one in READERS if name in one.DATASETS), cuhk03)
 
 
 def _folder(name: str, root: str | Path | None) -> Path:
@@ -57,9 +75,13 @@ def _folder(name: str, root: str | Path | None) -> Path:
     from reidlab.data.synthetic import CONFIGS, generate
 
     if name not in CONFIGS:
-        raise DataError(f"no dataset is called {name!r}. Known: {', '.join(names())}.")
+        known = [each for each in names() if each not in cuhk03.NUMBERED]
+        raise DataError(
+            f"no dataset is called {name!r}. Known: {', '.join(known)}; cuhk03-classic-labeled "
+            f"and -detected also with -0 to -{cuhk03.SPLITS - 1}, the number of the split."
+        )
     # Generated sets live in the cache, never among somebody's archives.
     return generate(CONFIGS[name], paths.cache() / "synthetic" / name)
 
 
-__all__ = ["REAL", "Dataset", "load", "names", "read_junk"]
+__all__ = ["READERS", "REAL", "Dataset", "load", "locate", "names", "read_junk"]
