@@ -145,6 +145,23 @@ def test_bnneck_on_osnet_leaves_osnet_as_it_is():
         assert torch.equal(necked(images()).metric[0], osnet(images()).embedding)
 
 
+def test_wide_depthwise_convolutions_train_in_float32_under_autocast():
+    model = fresh("mobilenet_v3_large")
+    wide = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (5, 5)]
+    assert len(wide) == 6 and all(isinstance(m, baseline.SingleDepthwise) for m in wide)
+    plain = nn.Conv2d(*[wide[0].out_channels] * 2, 5, 2, 2, groups=wide[0].groups, bias=False)
+    plain.weight.data.copy_(wide[0].weight)
+    x = torch.randn(2, plain.in_channels, 8, 4, requires_grad=True)
+    expected = plain(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = wide[0].train()(x)
+        assert wide[0].eval()(x).dtype == torch.bfloat16
+    assert wide[0].stride == (2, 2) and torch.equal(found, expected)
+    found.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(wide[0].weight.grad, plain.weight.grad)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_channels_last_bfloat16_stays_close(name):
     model = fresh(name).eval()

@@ -25,6 +25,7 @@ import pandas as pd
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
 
 from reidlab.errors import ReidlabError
 from reidlab.models.heads import linear_head, make_heads
@@ -126,12 +127,41 @@ class ResNet50(Baseline):
         return x
 
 
+class SingleDepthwise(nn.Conv2d):
+    """A depthwise convolution that trains in float32 on a CPU, whatever autocast says.
+
+    The backward pass of 5x5 depthwise convolutions is slow there in bfloat16: up to 26 times
+    slower than in float32, which made it most of a training step.
+    """
+
+    @classmethod
+    def like(cls, conv: nn.Conv2d) -> "SingleDepthwise":
+        """The same convolution, with the same parameters."""
+        channels = conv.out_channels
+        twin = cls(
+            channels, channels, conv.kernel_size, conv.stride, conv.padding,
+            groups=channels, bias=False, device=conv.weight.device,
+        )  # fmt: skip
+        twin.weight = conv.weight
+        return twin
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H/stride, W/stride)."""
+        if not (x.device.type == "cpu" and self.training):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.to(self.weight.dtype))
+
+
 class MobileNetV3Large(Baseline):
     """MobileNetV3-Large with BNNeck on the 960 channels before torchvision's 1280-d head."""
 
     def __init__(self, **options: bool) -> None:
         super().__init__(960, **options)
         self.features = torchvision.models.mobilenet_v3_large().features
+        for module in list(self.features.modules()):
+            if isinstance(module, Conv2dNormActivation) and module[0].kernel_size == (5, 5):
+                module[0] = SingleDepthwise.like(module[0])
 
     def featuremaps(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 960, H/32, W/32)."""
