@@ -8,7 +8,7 @@ from reidlab.data.batches import normalise
 from reidlab.data.images import decode
 from reidlab.device import pick
 from reidlab.metrics import FeatureSet
-from reidlab.models.osnet import fold_batch_norm
+from reidlab.models.fold import fold_batch_norm
 from reidlab.progress import track
 
 

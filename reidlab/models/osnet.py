@@ -32,8 +32,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidlab.models.fold import fold_batch_norm as fold_batch_norm
-
 WIDTHS = {
     "x1_0": (64, 256, 384, 512),
     "x0_75": (48, 192, 288, 384),
