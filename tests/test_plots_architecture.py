@@ -185,9 +185,12 @@ def test_gates_of_people_shows_changes_not_gates():
     gates = gate_activations(model, images.float() / 255)
     usual = {block: values.mean(0) for block, values in gates.items()}
     some = {block: gates[block] for block in ("conv2.0", "conv4.1")}
-    figure = plots.gates_of_people(images, ["first", "second", "third"], some, usual)
+    titles = ["first", "second", "pid 1501, camera 6"]
+    figure = plots.gates_of_people(images, titles, some, usual)
     panels = np.array(figure.axes[:9]).reshape(3, 3)
-    assert [axes.get_title() for axes in panels[:, 0]] == ["first", "second", "third"]
+    assert [axes.get_title("left") for axes in panels[:, 0]] == titles
+    figure.draw_without_rendering()
+    assert all(axes.get_tightbbox().x0 >= 0 for axes in panels[:, 0]), "a title leaves the page"
     assert [axes.get_title(loc="left") for axes in panels[0, 1:]] == ["conv2.0", "conv4.1"]
     shown = np.array([np.asarray(axes.images[0].get_array()) for axes in panels[:, 1]])
     assert shown.shape == (3, 4, 16)

@@ -213,6 +213,7 @@ def identity_counts(splits: dict[str, pd.DataFrame]) -> Figure:
     load.set(xlabel="camera (camid)", ylabel="images", title="Images per camera")
     for axes in (images, cameras, load):
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    images.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     figure.legend(*load.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 

@@ -62,13 +62,28 @@ def triplets_figure(
         _tile(three[2], _picture(gallery, row.impostor), WRONG, f"camera {row.impostor_camid}")
         verdict = "fooled" if row.margin < 0 else "right"
         three[0].set_title(f"({chr(97 + number)}) query", fontsize=10)
-        three[1].set_title(f"✓ match\nat {row.match_distance:.3g}", fontsize=10, color=RIGHT)
-        title = f"✗ impostor\nat {row.impostor_distance:.3g}: {verdict}"
+        near, far = told_apart(row.match_distance, row.impostor_distance)
+        three[1].set_title(f"✓ match\nat {near}", fontsize=10, color=RIGHT)
+        title = f"✗ impostor\nat {far}: {verdict}"
         three[2].set_title(title, fontsize=10, color=WRONG)
     return figure
 
 
 _TRIPLET_WIDTHS = [1, 1, 1, 0.25, 1, 1, 1]
+
+
+def told_apart(first: float, second: float, digits: int = 3) -> tuple[str, str]:
+    """Two numbers as text, with as many digits as it takes to see which one is larger.
+
+    >>> told_apart(8.7412, 8.7449)
+    ('8.741', '8.745')
+    >>> told_apart(14.2, 7.92)
+    ('14.2', '7.92')
+    """
+    texts = f"{first:.{digits}g}", f"{second:.{digits}g}"
+    if texts[0] == texts[1] and first != second and digits < 9:
+        return told_apart(first, second, digits + 1)
+    return texts
 
 
 def ranked_lists(

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reidlab.plots.style import BLACK, BLUE, GREEN, VERMILLION, new_figure
+from reidlab.plots.style import BLACK, BLUE, GREEN, PALETTE, VERMILLION, new_figure
 
 
 def chance_loss(classes: int) -> float:
@@ -65,9 +65,10 @@ def learning_curves(
     score.set(title="Ranking of unseen people", ylabel="percent", ylim=(0, 100))
     _line(rate, history, "lr", BLACK, "")
     rate.set(title="Learning rate", ylabel="at the start of the epoch", yscale="log")
-    last = epochs or int(history["epoch"].max())
+    last = max(epochs or int(history["epoch"].max()), 2)
+    rim = 0.04 * last  # so that no mark at an end is cut in half
     for axes in (loss, score, rate):
-        axes.set(xlabel="epoch", xlim=(0.8, max(last, 2) + 0.2))
+        axes.set(xlabel="epoch", xlim=(1 - rim, last + rim))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     loss.legend(loc="upper right")
     if score.get_legend_handles_labels()[1]:
@@ -119,11 +120,12 @@ def compare_learning(
     figure, row = new_figure(3.4, 1, len(panels), sharey=True, squeeze=False)
     levels = levels or {}
     for axes, (target, histories) in zip(row[0], panels.items()):
-        colors = iter((BLUE, VERMILLION, GREEN, BLACK))
+        # The colours of transfer_bars, where what was not trained on the target comes first.
+        colors = iter(PALETTE[1:])
         for label, history in histories.items():
             _line(axes, history, "mAP", next(colors), label)
         for label, value in levels.get(target, {}).items():
-            axes.axhline(value, color=BLACK, linestyle="--", linewidth=1.2, label=label)
+            axes.axhline(value, color=PALETTE[0], linestyle="--", linewidth=1.2, label=label)
         axes.set(title=f"Target: {target}", xlabel="epochs on the target")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend(loc="upper left")
