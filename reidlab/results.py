@@ -1,5 +1,6 @@
 """What a profile leaves behind: tables, figures and timings, and the page that shows them all."""
 
+import csv
 import os
 import re
 from pathlib import Path
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+#: Rows of a table that the report still shows; a longer one is only linked.
+MOST_ROWS = 40
 
 
 class Results:
@@ -68,7 +72,7 @@ class Results:
 
 
 def write_report(profile: str, description: str, scores: "pd.DataFrame") -> Path:
-    """Write ``results/<profile>/report.md``: the scores, then every figure and table.
+    """Write ``results/<profile>/report.md``: the scores, the notebooks, all figures and tables.
 
     Args:
         profile: the profile's name.
@@ -80,23 +84,38 @@ def write_report(profile: str, description: str, scores: "pd.DataFrame") -> Path
     """
     folder = paths.results(profile)
     lines = [f"# Results of profile `{profile}`", "", description, ""]
-    lines += ["Made by `make study`, never edited. Scores in percent.", ""]
+    lines += [f"Made by `make study PROFILE={profile}`, never edited. Scores in percent.", ""]
     lines += _markdown(scores)
-    for title, files in (
-        ("Figures", sorted((folder / "figures").glob("*.png"))),
-        ("Tables", sorted((folder / "tables").glob("*.csv"))),
-        ("Notebooks", sorted((folder / "notebooks").rglob("*.ipynb"))),
-    ):
-        links = [(file.stem, file.relative_to(folder).as_posix()) for file in files]
-        lines += ["", f"## {title}", ""]
-        if title == "Figures":
-            lines += [line for stem, path in links for line in (f"![{stem}]({path})", "")]
-        else:
-            lines += [f"- [{stem}]({path})" for stem, path in links]
+    lines += [
+        "",
+        "## Notebooks",
+        "",
+        "They say how each figure and table below is to be read.",
+        "",
+    ]
+    for file in sorted((folder / "notebooks").rglob("*.ipynb")):
+        path = file.relative_to(folder / "notebooks")
+        lines.append(f"- [{path.with_suffix('').as_posix()}](notebooks/{path.as_posix()})")
+    lines += ["", "## Figures", ""]
+    for file in sorted((folder / "figures").glob("*.png")):
+        lines += [f"### {file.stem}", "", f"![{file.stem}](figures/{file.name})", ""]
+    lines += ["## Tables", ""]
+    for file in sorted((folder / "tables").glob("*.csv")):
+        lines += [f"### [{file.stem}](tables/{file.name})", "", *_shown(file), ""]
     page = folder / "report.md"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("\n".join(lines).rstrip() + "\n")
     return page
+
+
+def _shown(file: Path) -> list[str]:
+    """A CSV as Markdown, with the digits that it has; or why it is not shown."""
+    with open(file, newline="") as stream:
+        heading, *rows = csv.reader(stream)
+    if len(rows) > MOST_ROWS:
+        return [f"{len(rows):,} rows, in the file."]
+    cells = [heading, ["---"] * len(heading), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
 
 
 def _markdown(frame: "pd.DataFrame") -> list[str]:

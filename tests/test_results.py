@@ -32,3 +32,9 @@ def test_tables_figures_and_timings_are_the_same_bytes_each_time(tmp_path, monke
     assert "| a | 0.33 | 1 |" in page.read_text()
     assert "![curve-1](figures/curve-1.png)" in page.read_text()
     assert "timings" not in page.read_text()
+    # A table with its own digits; one that is long is only linked.
+    assert "### [scores](tables/scores.csv)\n\n| run | mAP | n |" in page.read_text()
+    assert "| a | 0.333333 | 1 |" in page.read_text()
+    results.table(pd.DataFrame({"row": range(41)}), "long")
+    text = write_report("p", "What it is.", frame).read_text()
+    assert "### [long](tables/long.csv)\n\n41 rows, in the file." in text
