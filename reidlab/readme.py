@@ -29,7 +29,7 @@ HEADINGS = ["run", "trained on", "from", "epochs", "tested on", "Rank-1", "mAP"]
 
 
 #: What a network started from, in words.
-STARTS = {"none": "scratch", "imagenet": "ImageNet", "synthetic": "generated people"}
+STARTS = {"none": "scratch", "imagenet": "ImageNet", "synthetic": "the shipped weight"}
 
 
 def render(results: Path) -> str:
@@ -57,13 +57,20 @@ def _table(folder: Path) -> list[str]:
     beside = _beside(folder)
     headings = HEADINGS + ["published beside it"] * bool(beside)
     rows = [headings, ["---"] * 5 + ["--:"] * 2 + ["---"] * bool(beside)]
-    for row in ours.to_dict("records"):
-        epochs = "0" if pd.isna(row["epochs"]) else str(row["epochs"])
-        start = STARTS.get(row["init"], row["init"])
+    for row, init in zip(ours.to_dict("records"), scores["init"]):
+        epochs, start = str(row["epochs"]), STARTS.get(row["init"], row["init"])
+        if pd.isna(row["epochs"]):  # nothing was trained: what is evaluated, and not its start
+            epochs, start = "–", _evaluated(init)
         cells = [f"`{row['run']}`", row["trained_on"], start, epochs, row["dataset"]]
         cells += [f"{row[score]:.1f}" for score in ("rank1", "mAP")]
         rows.append(cells + [beside.get(row["run"], "–")] * bool(beside))
     return ["| " + " | ".join(row) + " |" for row in rows] + ["", _caption(folder, scores)]
+
+
+def _evaluated(init: str) -> str:
+    """The weights of a run of 0 epochs, in words."""
+    word, _, name = init.partition(":")
+    return f"`{name}` as it is" if name else f"{STARTS[word]} as it is"
 
 
 def _beside(folder: Path) -> dict[str, str]:
@@ -94,7 +101,7 @@ def _caption(folder: Path, scores: pd.DataFrame) -> str:
         notes.append(f"computed on {_listed(pd.Series(sorted(devices)))}")
     caption = "; ".join(notes) + "."
     if 0 in set(scores.epochs):
-        caption += " 0 epochs: evaluated as it was."
+        caption += " As it is: evaluated without further training."
     if _beside(folder):
         caption += (
             " Published beside it: Rank-1 / mAP of the nearest published result, which may be of "

@@ -87,7 +87,7 @@ def test_render_shows_each_run_with_what_it_depends_on(tmp_path):
     write_tables(tmp_path, "embedded", rows)
     text = readme.render(tmp_path)
     assert "| `a-none` | synthetic-a | scratch | 12 | synthetic-a | 61.2 | 45.7 |" in text
-    assert "| `a-on-b` | synthetic-a | scratch | 0 | synthetic-b | 61.2 | 45.7 |" in text
+    assert "| `a-on-b` | synthetic-a | `a-none` as it is | – | synthetic-b | 61.2 | 45.7 |" in text
     for word in ("osnet_x0_25", "128×64", "seed 0", "single query", "euclidean distance"):
         assert word in text
 
