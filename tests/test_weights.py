@@ -165,6 +165,13 @@ def test_missing_mis_shaped_and_extra_keys_are_listed_together(tmp_path, source)
     assert "classifier" not in message
 
 
+def test_values_that_are_no_numbers_are_refused(tmp_path, source):
+    state = {key: tensor.clone() for key, tensor in source.state_dict().items()}
+    state["fc.0.weight"][0, 0] = torch.nan
+    torch.save(state, tmp_path / "model.pth")
+    assert_refused(tmp_path / "model.pth", "1 tensors hold NaN or infinite values: fc.0.weight.")
+
+
 @pytest.mark.parametrize("change", ["missing", "extra", "mis-shaped"])
 def test_each_misfit_alone_is_refused(tmp_path, source, change):
     state = dict(source.state_dict())

@@ -159,7 +159,7 @@ def load_weights(
         fresh: modules of the network that keep the weights they have, whatever the file says.
 
     Raises:
-        WeightsError: lists all missing, unexpected and mis-shaped keys at once.
+        WeightsError: lists all missing, unexpected, mis-shaped and not finite keys at once.
     """
     file = Path(file)
     state, complete = read_weights(file), model.state_dict()
@@ -195,6 +195,12 @@ def load_weights(
             "feature_dim) that the file was saved from; extra heads can be named in `skip`."
         )
     loaded = {key: state[key] for key in wanted if key in state}
+    if broken := [key for key, tensor in loaded.items() if not tensor.isfinite().all()]:
+        raise WeightsError(
+            f"{file}: {len(broken)} tensors hold NaN or infinite values: {_shorten(broken)}. The "
+            "training that saved it diverged; take an earlier checkpoint, or train again with a "
+            "lower learning rate"
+        )
     model.load_state_dict(complete | loaded)
     log.info("loaded %d tensors from %s, skipped %s", len(loaded), file, skipped or "none")
 
