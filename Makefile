@@ -11,10 +11,12 @@ READY := $(VENV)/.ready
 # own so that "sync", which removes whatever is not in the lock, does not remove it.
 UV = $$(command -v uv || echo $(VENV)/uv/bin/uv)
 
-# The environment's programs, and the data folder as an absolute path: notebooks run in notebooks/.
+# The environment's programs, and the data (a folder or a zip) as an absolute path: notebooks run
+# in notebooks/.
 export PATH := $(BIN):$(PATH)
 ifdef DATA
-export REIDLAB_DATA := $(shell cd "$(DATA)" 2>/dev/null && pwd || printf '%s' "$(DATA)")
+export REIDLAB_DATA := $(shell $(PYTHON) -c \
+	'import os, sys; print(os.path.abspath(os.path.expanduser(sys.argv[1])))' "$(DATA)")
 endif
 
 .DEFAULT_GOAL := help

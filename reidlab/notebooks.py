@@ -236,6 +236,9 @@ def _batch_environment() -> Iterator[None]:
     """The kernel's environment: this package, no progress bars (:mod:`reidlab.progress`)."""
     package = [str(paths.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     new = {"REIDLAB_BATCH": "1", "PYTHONPATH": os.pathsep.join(package)}
+    for name in ("REIDLAB_CACHE", "REIDLAB_DATA", "REIDLAB_RESULTS"):
+        if value := os.environ.get(name):  # the kernel runs in another folder
+            new[name] = str(Path(value).expanduser().resolve())
     before = {name: os.environ.get(name) for name in new}
     os.environ.update(new)
     try:

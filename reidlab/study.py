@@ -133,28 +133,29 @@ def require_data(profile: Profile) -> None:
     from reidlab import data
 
     real = [name for name in profile.datasets if name in data.REAL]
-    inits = [config["init"].partition(":")[2] for config in profile.runs.values()]
-    files = sorted({init for init in inits if "$DATA" in init})
-    if not real and not files:
-        return
-    needs = ", ".join(real + files)
+    inits = [config["init"].partition(":") for config in profile.runs.values()]
+    files = sorted({file for word, _, file in inits if file and word != "run"})
+    below = [file for file in files if "$DATA" in file]
+    needs = ", ".join(real + below)
     root = paths.data_root()
     remedy = f"make study PROFILE={profile.name} DATA=/folder/with/Market-1501-v15.09.15.zip"
-    if root is None:
+    if needs and root is None:
         raise StudyError(f"Profile {profile.name} needs {needs}. Say where they are: {remedy}")
-    if not root.is_dir():
+    if needs and not root.exists():
         raise StudyError(
-            f"Profile {profile.name} needs {needs}; looked in {root}, which is no folder. "
+            f"Profile {profile.name} needs {needs}; looked in {root}, which does not exist. "
             f"Say where they are: {remedy}"
         )
     for name in real:
         data.locate(name, root)
     for file in files:
-        if not (path := Path(file.replace("$DATA", str(root)))).is_file():
+        # A relative name starts where the notebook runs.
+        path = paths.NOTEBOOKS / file.replace("$DATA", str(root))
+        if not path.is_file():
+            other = f", or name another folder: {remedy}" if file in below else ""
             raise StudyError(
                 f"Profile {profile.name} starts from the checkpoint {path}, which is missing. "
-                f"Put it there, take its run out of config/{profile.name}.yaml, or name another "
-                f"folder: {remedy}"
+                f"Put it there, or take its run out of config/{profile.name}.yaml{other}."
             )
 
 

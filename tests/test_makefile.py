@@ -51,10 +51,11 @@ def test_old_python_is_refused_with_its_version(fresh):
     assert not (fresh / ".venv").exists()
 
 
-def test_data_folder_reaches_the_study_as_an_absolute_path(fresh):
+def test_data_reach_the_study_as_an_absolute_path(fresh):
     (fresh / "my data").mkdir()
     with open(fresh / "Makefile", "a") as stream:
         stream.write("\nshow:\n\t@echo $$REIDLAB_DATA\n")
     assert make("show", "DATA=my data", folder=fresh).stdout == f"{fresh}/my data\n"
     assert make("show", folder=fresh).stdout == "\n"
-    assert make("show", "DATA=nowhere", folder=fresh).stdout == "nowhere\n"
+    assert make("show", "DATA=my.zip", folder=fresh).stdout == f"{fresh}/my.zip\n"
+    assert make("show", "DATA=~/x", folder=fresh).stdout == f"{os.path.expanduser('~')}/x\n"

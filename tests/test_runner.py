@@ -9,7 +9,7 @@ import pytest
 from nbformat import v4
 
 from reidlab.errors import StudyError
-from reidlab.notebooks import failures, parameters_of, run_notebook
+from reidlab.notebooks import _batch_environment, failures, parameters_of, run_notebook
 
 
 def write_notebook(file, *sources, parameters="epochs = 2\nname: str = 'x'", kernel="gone"):
@@ -34,6 +34,16 @@ def texts(file):
         for cell in nbformat.read(file, as_version=4).cells
         if cell.cell_type == "code"
     ]
+
+
+def test_relative_folders_are_the_same_for_the_kernel_which_runs_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REIDLAB_RESULTS", "out")
+    monkeypatch.delenv("REIDLAB_DATA", raising=False)
+    with _batch_environment():
+        assert os.environ["REIDLAB_RESULTS"] == str(tmp_path / "out")
+        assert "REIDLAB_DATA" not in os.environ
+    assert os.environ["REIDLAB_RESULTS"] == "out"
 
 
 # Refusals, which need no kernel.

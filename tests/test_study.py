@@ -24,7 +24,7 @@ def test_real_data_are_asked_for_before_anything_starts(tmp_path, monkeypatch):
     ):
         study.require_data(profile)
     monkeypatch.setenv("REIDLAB_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(StudyError, match=r"looked in .*nowhere, which is no folder"):
+    with pytest.raises(StudyError, match=r"looked in .*nowhere, which does not exist"):
         study.require_data(profile)
     monkeypatch.setenv("REIDLAB_DATA", str(tmp_path))
     with pytest.raises(DataError, match=f"market1501 was not found.*{tmp_path}"):
@@ -39,6 +39,11 @@ def test_missing_checkpoint_is_named(tmp_path, monkeypatch):
     profile = load_profile("mine", tmp_path)
     with pytest.raises(StudyError, match=f"checkpoint {tmp_path}/w/a.pth, which is missing"):
         study.require_data(profile)
+    # A relative name starts in notebooks/, where the training runs, and needs no data root.
+    monkeypatch.delenv("REIDLAB_DATA")
+    (tmp_path / "mine.yaml").write_text(text.replace("INIT", "'reid:b.pth'"))
+    with pytest.raises(StudyError, match=r"checkpoint .*/notebooks/b.pth, .*config/mine.yaml\.$"):
+        study.require_data(load_profile("mine", tmp_path))
 
 
 def test_ensure_runs_trains_what_is_missing_and_only_that(tmp_path, monkeypatch):
