@@ -1,5 +1,7 @@
 """The uint8 store: right pixels, decoded once, unreadable files named."""
 
+import errno
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,9 @@ import torch
 from PIL import Image
 
 from reidlab.data import images
-from reidlab.data.images import decode
+from reidlab.data.images import ImageStore, decode
 from reidlab.errors import DataError
+from reidlab.parallel import in_order
 from tests.conftest import write_image
 
 
@@ -75,3 +78,64 @@ def test_vanished_image(frame):
     Path(frame.path[0]).unlink()
     with pytest.raises(DataError, match=r"0\.jpg is gone"):
         decode(frame, 32, 16)
+
+
+def test_empty_table(frame):
+    with pytest.raises(DataError, match="the table lists no image"):
+        decode(frame[:0], 32, 16)
+
+
+def test_blocks_read_by_several_threads_while_the_store_fills(frame, own_cache):
+    with ImageStore(frame, 32, 16) as store:
+        assert store.blocks(2) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+        blocks = store.blocks(2)[::-1]
+        while_filling = list(in_order(store.read, blocks, 3))
+        assert not store.complete
+    assert store.complete
+    whole = decode(frame, 32, 16)
+    for block, pixels in zip(blocks, while_filling):
+        assert torch.equal(pixels, whole[block])
+        assert torch.equal(store.read(block), whole[block])
+        assert pixels.is_contiguous(memory_format=torch.channels_last)
+    (file,) = [path for path in own_cache.rglob("*") if path.is_file()]
+    assert np.array_equal(np.load(file), whole.permute(0, 2, 3, 1).numpy())
+
+
+def test_a_store_that_was_not_filled_is_no_store(frame, own_cache):
+    with ImageStore(frame, 32, 16) as store:
+        store.read(slice(0, 4))
+    assert not store.complete
+    assert not [path for path in own_cache.rglob("*") if path.is_file()]
+
+
+Space = namedtuple("Space", "total used free")
+
+
+def test_too_small_a_disk_is_told_before_the_work(frame, own_cache, monkeypatch):
+    monkeypatch.setattr(images.shutil, "disk_usage", lambda _: Space(9999, 0, 5 * 32 * 16 * 3 - 1))
+    with pytest.raises(DataError, match=r"images has no room for 5 decoded images \(0\.0 GB\)"):
+        decode(frame, 32, 16)
+
+
+def test_a_disk_that_runs_full_is_an_error_and_leaves_nothing(frame, own_cache, monkeypatch):
+    genuine = Path.open
+
+    class Full:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return False
+
+        def seek(self, _):
+            pass
+
+        def write(self, _):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(
+        Path, "open", lambda self, mode="r": Full() if mode == "r+b" else genuine(self, mode)
+    )
+    with pytest.raises(DataError, match="set REIDLAB_CACHE to a folder on a larger disk"):
+        decode(frame, 32, 16)
+    assert not [path for path in own_cache.rglob("*") if path.is_file()]
