@@ -212,9 +212,8 @@ def training_torchreid(amount: int, model: str, height: int, width: int, batch_s
 
 def rerank_reidlab(amount: int, queries: int) -> Call:
     """k-reciprocal re-ranking, and the metrics of the result."""
-    from reidlab.rerank import rerank
-
     from reidlab.metrics import evaluate
+    from reidlab.rerank import rerank
 
     query, gallery = _features(queries, amount)
 
