@@ -40,7 +40,8 @@ from torch import Tensor, nn
 from reidlab.data.batches import IMAGENET_MEAN, IMAGENET_STD, normalise
 from reidlab.data.synthetic import CONFIGS
 from reidlab.errors import ReidlabError
-from reidlab.models.osnet import ChannelGate, fold_batch_norm
+from reidlab.models.fold import fold_batch_norm
+from reidlab.models.osnet import ChannelGate
 from reidlab.runs import Run, load_model, load_run, read_json
 
 if TYPE_CHECKING:

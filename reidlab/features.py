@@ -76,6 +76,7 @@ def embed(
     device: str = "auto",
     precision: str = "auto",
     keep: bool = True,
+    mirror: bool = False,
 ) -> FeatureSet:
     """A split's table as features with their pids and camids, ready for ranking.
 
@@ -90,6 +91,7 @@ def embed(
         device: see :func:`reidlab.device.pick`.
         precision: see :func:`reidlab.device.pick`.
         keep: write the decoded images to the cache, 3 · height · width bytes an image.
+        mirror: the mean of the features of each image and of its mirror image.
 
     Raises:
         DataError: see :class:`reidlab.data.images.ImageStore`.
@@ -97,7 +99,7 @@ def embed(
     start = time.perf_counter()
     compute = pick(device, precision)
     with ImageStore(frame, height, width, keep) as store:
-        network = _Network(model, compute, (height, width))
+        network = _Network(model, compute, (height, width), mirror=mirror)
         features = network.over(store.blocks(network.batch_size), store.read)
     seconds = time.perf_counter() - start
     log.info(
@@ -118,8 +120,10 @@ class _Network:
         compute: Compute,
         size: tuple[int, int],
         batch_size: int | None = None,
+        mirror: bool = False,
     ) -> None:
         height, width = size
+        self.mirror = mirror
         self.compute = compute
         self.threads = torch.get_num_threads()
         self.model = compute.place(fold_batch_norm(model))
@@ -139,7 +143,10 @@ class _Network:
         rows.sub_(self.mean).div_(self.std)
         batch = rows.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
         with self.compute.autocast():
-            return self.model(batch).embedding.float()
+            embedding = self.model(batch).embedding.float()
+            if self.mirror:
+                embedding = (embedding + self.model(batch.flip(3)).embedding.float()) / 2
+        return embedding
 
     def over(
         self, blocks: list[slice], read: Callable[[slice], Tensor], progress: bool = True

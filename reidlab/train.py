@@ -171,7 +171,11 @@ class _Training:
         """Evaluate on query and gallery."""
         config = self.config
         sets = [
-            embed(self.result, frame, config.height, config.width, config.device, config.precision)
+            embed(
+                *(self.result, frame, config.height, config.width),
+                *(config.device, config.precision),
+                mirror=config.flip_test,
+            )
             for frame in (self.dataset.query, self.dataset.gallery)
         ]
         return evaluate(*sets, distance=config.distance, same_camera_rule=self.dataset.has_cameras)

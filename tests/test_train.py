@@ -376,6 +376,21 @@ def test_features_do_not_depend_on_the_batch_size(root):
     torch.testing.assert_close(whole, parts, atol=1e-5, rtol=1e-4)
 
 
+def test_flip_test_takes_the_mean_with_the_mirror_image(root, tmp_path):
+    run = fit(dataclasses.replace(TINY, epochs=1, flip_test=True), tmp_path / "run", root)
+    dataset, model = data.load("market-layout", root), runs.load_model(run)
+    sets = []
+    for frame in (dataset.query, dataset.gallery):
+        images = decode(frame, 32, 16)
+        both = [extract(model, x, None, "cpu", "float32") for x in (images, images.flip(3))]
+        plain = embed(model, frame, 32, 16, "cpu", "float32")
+        sets.append(plain._replace(features=(both[0] + both[1]) / 2))
+        assert not torch.allclose(plain.features, sets[-1].features, atol=1e-3)
+        mirrored = embed(model, frame, 32, 16, "cpu", "float32", mirror=True)
+        torch.testing.assert_close(mirrored.features, sets[-1].features, atol=1e-4, rtol=1e-3)
+    assert evaluate(*sets).mAP * 100 == pytest.approx(run.metrics["mAP"], abs=1e-3)
+
+
 def test_folder_of_another_configuration_is_refused(root, tmp_path):
     fit(TINY, tmp_path / "run", root)
     with pytest.raises(StudyError, match=r"run holds a run with other settings \(lr, seed differ"):
