@@ -253,7 +253,8 @@ def _changed(folder: Path, config: dict[str, Any]) -> list[str]:
 
 def _summary(config: dict[str, Any]) -> str:
     """A run's settings in a line."""
-    work = f"{config['epochs']} epochs" if config["epochs"] else "evaluation only"
+    count = config["epochs"]
+    work = f"{count} epoch{'s' * (count > 1)}" if count else "evaluation only"
     size = f"{config['height']}x{config['width']}"
     return f"{config['model']} on {config['dataset']} at {size}, init {config['init']}, {work}"
 
