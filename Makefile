@@ -20,7 +20,7 @@ export REIDLAB_DATA := $(shell $(PYTHON) -c \
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study smoke test bench lab lint notebooks weights lock clean
+.PHONY: help setup study smoke test bench lab lint notebooks weights add lock clean
 
 help: ## list the verbs
 	@echo "make VERB, where VERB is one of"
@@ -60,6 +60,9 @@ weights: $(READY) ## remake the shipped weight that was trained on generated peo
 	@$(MAKE) --no-print-directory study PROFILE=pretrain
 	@python -c "from reidlab import paths, runs; \
 		print(runs.ship(runs.load_run(paths.results('pretrain') / 'runs/synthetic'), 'osnet_x0_25'))"
+
+add: $(READY) ## install another package into .venv: PACKAGE=name
+	@$(UV) pip install --python $(BIN)/python $(PACKAGE)
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --all-extras --upgrade \

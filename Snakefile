@@ -88,7 +88,7 @@ rule data:
         mem_mb=PROFILE.resources["mem_mb"],
         runtime=PROFILE.resources["runtime"],
     shell:
-        "python -m reidlab.study data {PROFILE.name} {wildcards.name:q}"
+        "{sys.executable:q} -m reidlab.study data {PROFILE.name} {wildcards.name:q}"
 
 
 rule run:
@@ -114,7 +114,8 @@ rule run:
         gpu=PROFILE.resources["gpu"],
     priority: 1  # the longest chain of the graph is one of runs: notebooks fill the gaps
     shell:
-        "OMP_NUM_THREADS={threads} python -m reidlab.study run {PROFILE.name} {wildcards.name:q}"
+        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab.study run {PROFILE.name}"
+        " {wildcards.name:q}"
 
 
 rule analysis:
@@ -139,7 +140,7 @@ rule analysis:
         runtime=PROFILE.resources["runtime"],
         gpu=PROFILE.resources["gpu"],
     shell:
-        "OMP_NUM_THREADS={threads} python -m reidlab.study notebook {PROFILE.name}"
+        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab.study notebook {PROFILE.name}"
         " {wildcards.name:q}"
 
 
@@ -152,4 +153,4 @@ rule report:
     message:
         "report"
     shell:
-        "python -m reidlab.study report {PROFILE.name}"
+        "{sys.executable:q} -m reidlab.study report {PROFILE.name}"
