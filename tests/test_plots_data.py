@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgba
 
 from reidlab.plots import data as plots
 from reidlab.plots import style
-from reidlab.plots.style import QUERY, RIGHT, SETTINGS, WRONG
+from reidlab.plots.style import CHART, QUERY, RIGHT, SETTINGS, WRONG
 
 
 def pictures(count, size=(8, 4)):
@@ -160,7 +160,8 @@ def test_difficulty_bars():
 def test_a_notebook_stores_pictures_as_jpeg_and_drawings_as_png(frame):
     drawing = plots.coverage(frame)
     sheet = plots.camera_views({"a": (pictures(1), [1])})
-    assert style._encoded(drawing, "png").startswith(b"\x89PNG")
+    png, about = style._encoded(drawing, "png")
+    assert png.startswith(b"\x89PNG") and about == CHART
     assert style._encoded(drawing, "jpeg") is None
     assert style._encoded(sheet, "jpeg").startswith(b"\xff\xd8")
     assert style._encoded(sheet, "png") is None

@@ -45,6 +45,9 @@ DIVERGING = LinearSegmentedColormap.from_list(
     "reidlab-diverging", ["#7A2E00", VERMILLION, "#F3B58A", "#FFFFFF", "#7DB8DC", BLUE, "#01304C"]
 )
 
+#: What a notebook notes beside a figure that :func:`is_chart`.
+CHART = {"reidlab": "chart"}
+
 SETTINGS = {
     "figure.dpi": DPI,
     "savefig.dpi": DPI,
@@ -102,14 +105,25 @@ def _show_in_notebook() -> None:
     formatters["image/jpeg"].for_type(Figure, lambda figure: _encoded(figure, "jpeg"))
 
 
-def _encoded(figure: Figure, kind: str) -> bytes | None:
-    """A figure as a notebook stores it, or None where the other format serves."""
+def _encoded(figure: Figure, kind: str) -> bytes | tuple[bytes, dict[str, str]] | None:
+    """A figure as a notebook stores it, or None where the other format serves.
+
+    A chart comes with :data:`CHART` as metadata: the runner keeps it where photographs must not
+    be kept.
+    """
     if kind != ("jpeg" if getattr(figure, "holds_pictures", False) else "png"):
         return None
     stream = io.BytesIO()
     options = {"pil_kwargs": {"quality": 90, "subsampling": 0}} if kind == "jpeg" else {}
     figure.savefig(stream, format=kind, bbox_inches="tight", dpi=figure.dpi, **options)
-    return stream.getvalue()
+    return (stream.getvalue(), CHART) if is_chart(figure) else stream.getvalue()
+
+
+def is_chart(figure: Figure) -> bool:
+    """Whether a figure is one of the house's and holds numbers only, no pixels of an image."""
+    coloured = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images)
+    ours = getattr(figure, "from_new_figure", False)
+    return ours and not coloured and not getattr(figure, "holds_pictures", False)
 
 
 def new_figure(
@@ -129,6 +143,7 @@ def new_figure(
     """
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+        figure.from_new_figure = True
         return figure, figure.subplots(rows, columns, **layout)
 
 
