@@ -79,8 +79,11 @@ def told_apart(first: float, second: float, digits: int = 3) -> tuple[str, str]:
     ('8.741', '8.745')
     >>> told_apart(14.2, 7.92)
     ('14.2', '7.92')
+    >>> told_apart(17.8299, 17.83)
+    ('17.8299', '17.8300')
     """
-    texts = f"{first:.{digits}g}", f"{second:.{digits}g}"
+    zeros = "#" if digits > 3 else ""  # 17.83 beside 17.8299 ends in two
+    texts = f"{first:{zeros}.{digits}g}", f"{second:{zeros}.{digits}g}"
     if texts[0] == texts[1] and first != second and digits < 9:
         return told_apart(first, second, digits + 1)
     return texts
