@@ -5,6 +5,7 @@ tables that are committed with it.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -55,13 +56,17 @@ def _table(folder: Path) -> list[str]:
     scores = pd.read_csv(folder / "tables" / "comparison.csv")
     ours = settings(scores)
     beside = _beside(folder)
-    headings = HEADINGS + ["published beside it"] * bool(beside)
-    rows = [headings, ["---"] * 5 + ["--:"] * 2 + ["---"] * bool(beside)]
+    varied = len(ours[["size", "distance"]].drop_duplicates()) > 1
+    headings = (
+        HEADINGS[:5] + ["at"] * varied + HEADINGS[5:] + ["published beside it"] * bool(beside)
+    )
+    rows = [headings, ["---"] * (5 + varied) + ["--:"] * 2 + ["---"] * bool(beside)]
     for row, init in zip(ours.to_dict("records"), scores["init"]):
         epochs, start = str(row["epochs"]), STARTS.get(row["init"], row["init"])
         if pd.isna(row["epochs"]):  # nothing was trained: what is evaluated, and not its start
             epochs, start = "–", _evaluated(init)
         cells = [f"`{row['run']}`", row["trained_on"], start, epochs, row["dataset"]]
+        cells += [f"{row['size'].replace('x', '×')}, {row['distance']}"] * varied
         cells += [f"{row[score]:.1f}" for score in ("rank1", "mAP")]
         rows.append(cells + [beside.get(row["run"], "–")] * bool(beside))
     return ["| " + " | ".join(row) + " |" for row in rows] + ["", _caption(folder, scores)]
@@ -83,7 +88,14 @@ def _beside(folder: Path) -> dict[str, str]:
     return {
         row.run: f"{row.published_rank1:.1f} / {row.published_mAP:.1f}, {row.published}"
         for row in pairs.itertuples()
+        if _same_training_set(row.differs)
     }
+
+
+def _same_training_set(differs: str) -> bool:
+    """Whether two results come from one data set, be it from different parts of it."""
+    sets = re.search(r"trained on (\w+)[^;]*, not (\w+)", differs)
+    return sets is None or sets[1] == sets[2]
 
 
 def _caption(folder: Path, scores: pd.DataFrame) -> str:

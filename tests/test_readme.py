@@ -98,9 +98,22 @@ def test_render_shows_the_nearest_published_number_that_was_read(tmp_path):
         pair | {"published": "recalled", "evidence": "memory"},
         pair | {"published": "the report", "evidence": "read", "published_mAP": 18.6},
         pair | {"published": "farther", "evidence": "read"},
+        pair
+        | {"published": "parts", "run": "parts", "evidence": "read"}
+        | {"differs": "epochs 1, not 2; trained on MSMT17 (some), not MSMT17 (all, all); size 1"},
+        pair
+        | {"published": "elsewhere", "run": "other", "evidence": "read"}
+        | {"differs": "trained on CUHK03, own split, not MSMT17 (all)"},
     ]
-    write_tables(tmp_path, "market1501", [scores(run="market-none", dataset="market1501")], beside)
+    beside = [{"differs": "nothing stated"} | row for row in beside]
+    rows = [scores(run=run, dataset="market1501") for run in ("market-none", "parts", "other")]
+    write_tables(tmp_path, "market1501", rows, beside)
     text = readme.render(tmp_path)
+    assert "| 92.2 / 77.8, parts |" in text and "elsewhere" not in text
+    assert "128×64, euclidean" not in text, "said once, below the table"
+    rows[1] |= {"height": 256, "width": 128}
+    pd.DataFrame(rows).to_csv(tmp_path / "market1501/tables/comparison.csv", index=False)
+    assert "| 256×128, euclidean | 61.2 |" in readme.render(tmp_path)
     assert "| 92.2 / 18.6, the report |" in text
     assert "recalled" not in text and "farther" not in text
 
