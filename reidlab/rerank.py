@@ -288,7 +288,7 @@ class _Matrices:
                     f"{name} is {matrix.dtype} of shape {tuple(matrix.shape)}; with q_g_dist of "
                     f"shape ({q}, {g}) it must be floats of shape {shape}"
                 )
-            if not torch.isfinite(matrix.sum(dtype=torch.float64)):
+            if not torch.isfinite(matrix.sum(1)).all():
                 raise ReidlabError(f"{name} holds NaN or infinite values: each must be a number")
         self.num_query, self.num_images = q, q + g
         # An image's distances are a column in the published code: that matters where rounding

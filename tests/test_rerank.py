@@ -203,6 +203,17 @@ def test_inputs_are_left_as_they_were():
         assert all(torch.equal(x, y) for x, y in zip(before, tensors))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_features_give_the_same_distances():
+    query, gallery = random_features(seed=10, grid=2)  # every distance is exact
+    on_cuda = [s._replace(features=s.features.cuda()) for s in (query, gallery)]
+    reranked = rerank(*on_cuda)
+    torch.testing.assert_close(reranked.matrix().cpu(), rerank(query, gallery).matrix())
+    found = evaluate(query, gallery, distance=reranked)
+    expected = evaluate(query, gallery, distance=rerank(query, gallery))
+    assert found.mAP == pytest.approx(expected.mAP, abs=1e-6)
+
+
 # --- errors --------------------------------------------------------------------------------
 
 
