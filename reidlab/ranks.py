@@ -172,9 +172,10 @@ def _count_by_row(block: Block, matches: np.ndarray) -> np.ndarray:
     before = np.empty(len(block.rows), dtype=np.int64)
 
     def count(first: int) -> None:
+        is_before = np.empty(distances.shape[1], dtype=bool)
         for i in range(first, min(first + ROWS_PER_TASK, len(distances))):
             here = slice(stop[i] - matches[i], stop[i])
-            before[here] = _count_in_row(distances[i], block.columns[here])
+            before[here] = _count_in_row(distances[i], block.columns[here], is_before)
 
     tasks = range(0, len(distances), ROWS_PER_TASK)
     threads = min(torch.get_num_threads(), len(tasks))
@@ -188,16 +189,21 @@ def _count_by_row(block: Block, matches: np.ndarray) -> np.ndarray:
     return before
 
 
-def _count_in_row(distances: np.ndarray, matches: np.ndarray) -> np.ndarray | list[int]:
+def _count_in_row(
+    distances: np.ndarray, matches: np.ndarray, is_before: np.ndarray
+) -> np.ndarray | list[int]:
+    """Images before each true match of one query; `is_before` (G,) is memory to write over."""
     if len(matches) > MANY_MATCHES:
         is_match = np.zeros(len(distances), dtype=bool)
         is_match[matches] = True
         return np.flatnonzero(is_match[np.argsort(distances, kind="stable")])
-    return [
-        np.count_nonzero(distances[:position] <= distances[position])
-        + np.count_nonzero(distances[position + 1 :] < distances[position])
-        for position in matches.tolist()
-    ]
+    before = []
+    for position in matches.tolist():
+        value = distances[position]
+        np.less_equal(distances[:position], value, out=is_before[:position])
+        np.less(distances[position:], value, out=is_before[position:])
+        before.append(np.count_nonzero(is_before))
+    return before
 
 
 def _count_at_once(block: Block, matches: np.ndarray) -> np.ndarray:
