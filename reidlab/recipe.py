@@ -1,17 +1,47 @@
 """The recipe of a training: every setting, its default, and recipes that have a name."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reidlab.device import DEVICES, PRECISIONS
+from reidlab.distances import known_distance
 from reidlab.errors import ReidlabError
 from reidlab.models import MODELS
+from reidlab.models.weights import check_init
 from reidlab.runs import read_json
 
 OPTIMIZERS = ("adamw", "amsgrad", "sgd")
 SCHEDULES = ("plateau", "step", "cosine", "onecycle")
 SAMPLERS = ("shuffle", "identities")
 TRIPLETS = ("none", "hinge", "soft")
+
+_SHARE = (lambda value: 0 <= value <= 1, "a share, 0 to 1")
+_BELOW_1 = (lambda value: 0 <= value < 1, "0 or more, below 1")
+_FROM_0 = (lambda value: 0 <= value < math.inf, "0 or more")
+_ABOVE_0 = (lambda value: 0 < value < math.inf, "more than 0")
+#: Setting -> whether a value can be meant, and which can.
+RANGES = {
+    "epochs": _FROM_0,
+    "batch_size": (lambda value: value >= 2, "2 or more, for batch norm"),
+    "eval_every": (lambda value: value >= 1, "1 or more"),
+    "lr": _ABOVE_0,
+    "weight_decay": _FROM_0,
+    "warmup_epochs": _FROM_0,
+    "label_smoothing": _BELOW_1,
+    "margin": _ABOVE_0,
+    "center_weight": _FROM_0,
+    "ema": _BELOW_1,
+    "flip": _SHARE,
+    "pad": _FROM_0,
+    "erase": _SHARE,
+    "val_fraction": _BELOW_1,
+    "val_identities": _FROM_0,
+    "seed": _FROM_0,
+    "device": (lambda value: value in DEVICES, f"one of {', '.join(DEVICES)}"),
+    "precision": (lambda value: value in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
+}
 
 
 @dataclass(frozen=True)
@@ -109,11 +139,11 @@ class TrainConfig:
                 raise ReidlabError(
                     f"{name}={getattr(self, name)!r}: known are {', '.join(known)}."
                 )
-        if self.epochs < 0 or self.batch_size < 2 or self.eval_every < 1:
-            raise ReidlabError(
-                f"epochs={self.epochs}, batch_size={self.batch_size}, eval_every="
-                f"{self.eval_every}: expected at least 0, 2 (batch norm) and 1."
-            )
+        for name, (accepts, expected) in RANGES.items():
+            if not accepts(getattr(self, name)):
+                raise ReidlabError(f"{name}={getattr(self, name)!r}: expected {expected}.")
+        known_distance(self.distance)
+        check_init(self.init)
         self._check_schedule()
         self._check_losses()
         self._check_sizes()
@@ -154,13 +184,6 @@ class TrainConfig:
             raise ReidlabError(
                 f"triplet={self.triplet!r} with sampler={self.sampler!r}: every image needs "
                 'another of its identity in the batch, so sampler must be "identities".'
-            )
-        if self.triplet == "hinge" and not self.margin > 0:
-            raise ReidlabError(f"margin={self.margin}: expected more than 0.")
-        if not 0 <= self.ema < 1 or self.center_weight < 0:
-            raise ReidlabError(
-                f"ema={self.ema}, center_weight={self.center_weight}: ema lies in [0, 1), "
-                "center_weight is 0 or more."
             )
 
     def _check_sizes(self) -> None:

@@ -1,5 +1,6 @@
 """Readers: counts, names, archives, and what each bad input says."""
 
+import errno
 import shutil
 import stat
 import zipfile
@@ -113,6 +114,17 @@ def test_damaged_member(market_layout, tmp_path, own_cache):
     with pytest.raises(DataError, match=r"set\.zip cannot be unpacked"):
         data.load("market-layout", archive)
     assert not list(own_cache.rglob("*.jpg"))
+
+
+def test_a_full_disk_is_not_the_archives_fault(market_layout, tmp_path, own_cache, monkeypatch):
+    archive = zip_of(market_layout(), tmp_path / "set.zip")
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
+    with pytest.raises(DataError, match=r"set\.zip .* No space left on device\. Make room"):
+        unpack(archive)
 
 
 @pytest.mark.parametrize("name", ["../evil.jpg", "/evil.jpg", "a/../../evil.jpg", "..\\evil.jpg"])

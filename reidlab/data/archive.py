@@ -1,5 +1,6 @@
 """Zip archives of images: unpacked once, safely, into the cache."""
 
+import errno
 import hashlib
 import logging
 import os
@@ -15,6 +16,9 @@ from reidlab.progress import track
 
 log = logging.getLogger(__name__)
 
+#: What the system says when a disk is full or closed, whatever the archive is like.
+NOT_THE_ARCHIVE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 def unpack(archive: Path) -> Path:
     """Unpack a zip into the cache and return the folder; later calls find it there.
@@ -28,7 +32,7 @@ def unpack(archive: Path) -> Path:
 
     Raises:
         DataError: not a zip, truncated, damaged, or with a member that would be written
-            outside its folder (absolute name, ``..``, link).
+            outside its folder (absolute name, ``..``, link); a disk that is full or closed.
     """
     try:
         with zipfile.ZipFile(archive) as file:
@@ -42,6 +46,11 @@ def unpack(archive: Path) -> Path:
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         if isinstance(error, FileNotFoundError) and not archive.exists():
             raise DataError(f"{archive} does not exist. Check the path.") from error
+        if getattr(error, "errno", None) in NOT_THE_ARCHIVE:
+            raise DataError(
+                f"{archive} cannot be unpacked into {paths.cache()}: {error}. Make room there, "
+                "check your rights to the folder, or set REIDLAB_CACHE to another one."
+            ) from error
         raise DataError(
             f"{archive} cannot be unpacked ({error}). It is truncated, damaged or not a zip: "
             "fetch it again and compare its size and sha256 with the source's."

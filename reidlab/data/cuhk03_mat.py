@@ -165,7 +165,7 @@ def _opened(mat: Path) -> Iterator[Any]:
     except ImportError as error:
         raise DataError(
             f"{mat} is an HDF5 file, and h5py, which reads those, is not installed. Install it: "
-            "uv pip install --python .venv h5py"
+            "make add PACKAGE=h5py"
         ) from error
     try:
         with h5py.File(mat, "r") as file:

@@ -29,7 +29,7 @@ from reidlab.errors import WeightsError
 
 log = logging.getLogger(__name__)
 
-INIT_WORDS = ("none", "imagenet", "imagenet:<file>", "reid:<file>", "synthetic")
+INIT_WORDS = ("none", "imagenet", "imagenet:<file>", "reid:<file>", "synthetic", "run:<name>")
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,18 @@ IMAGENET_CLASSES = 1000
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 
 
+def check_init(init: str) -> None:
+    """Hold the words of an initialisation against those that are known.
+
+    Raises:
+        WeightsError: another word, or one without the file or run that it needs.
+    """
+    word, colon, rest = init.partition(":")
+    known = word in ("none", "synthetic", "imagenet") and not colon
+    if not known and not (word in ("imagenet", "reid", "run") and rest):
+        raise WeightsError(f"init: {init!r} is not known; use one of {', '.join(INIT_WORDS)}")
+
+
 def initialise(
     model: nn.Module, init: str, *, data_root: Path | None = None, name: str | None = None
 ) -> None:
@@ -126,12 +138,13 @@ def initialise(
     Raises:
         WeightsError: unknown words; no file; a file that is not what it should be.
     """
-    word, colon, file = init.partition(":")
+    check_init(init)
+    word, _, file = init.partition(":")
     if init == "none":
         return
-    if word == "reid" and file:
+    if word == "reid":
         load_weights(model, Path(file))
-    elif word == "imagenet" and (file or not colon):
+    elif word == "imagenet":
         path = Path(file) if file else _imagenet_file(name, data_root or paths.data_root())
         _verify_imagenet(path, name)
         known = IMAGENET.get(name or "", ImageNetFile("", ""))
@@ -140,7 +153,7 @@ def initialise(
         network, fresh = VARIANTS.get(name or "", (name, ()))
         load_weights(model, _shipped_file(network), fresh=fresh)
     else:
-        raise WeightsError(f"init: {init!r} is not known; use one of {', '.join(INIT_WORDS)}")
+        raise WeightsError(f"init: {init!r} names a run, and a training finds its file first")
 
 
 def load_weights(
