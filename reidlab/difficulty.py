@@ -111,7 +111,7 @@ def colour_ranking(dataset: Dataset, stripes: int, levelled: bool = False) -> Ra
     query, gallery = (colour_features(part, stripes) for part in (dataset.query, dataset.gallery))
     if levelled:
         query, gallery = level_cameras(query, gallery), level_cameras(gallery, gallery)
-    return evaluate(query, gallery)
+    return evaluate(query, gallery, same_camera_rule=dataset.has_cameras)
 
 
 def difficulty(dataset: Dataset) -> pd.DataFrame:
@@ -119,10 +119,13 @@ def difficulty(dataset: Dataset) -> pd.DataFrame:
 
     Returns:
         One row a feature: dataset, feature, dimensions (of the feature), rank1, mAP (percent).
+        Cameras are levelled only where they are known.
     """
     rank1, mean_ap = chance_level(dataset.query, dataset.gallery)
     rows = [(dataset.name, "chance", 0, 100 * rank1, 100 * mean_ap)]
     for feature, (stripes, levelled) in COLOUR_FEATURES.items():
+        if levelled and not dataset.has_cameras:
+            continue
         scores = colour_ranking(dataset, stripes, levelled).summary()
         rows.append((dataset.name, feature, 3 * stripes, scores["rank1"], scores["mAP"]))
     columns = ["dataset", "feature", "dimensions", "rank1", "mAP"]
@@ -141,7 +144,8 @@ def identity_colours(dataset: Dataset, stripes: int = 4) -> pd.DataFrame:
     splits = dataset.splits().values()
     parts = [mean_colours(decode(split, *SIZE), stripes, middle=1 / 3) for split in splits]
     frame = pd.concat(splits, ignore_index=True)
-    table = pd.DataFrame(torch.cat(parts).numpy()).assign(pid=frame.pid, camid=frame.camid)
+    camids = frame.camid if dataset.has_cameras else 0  # as if all were from one
+    table = pd.DataFrame(torch.cat(parts).numpy()).assign(pid=frame.pid, camid=camids)
     seen = table[table.pid > DISTRACTOR_PID].groupby(["pid", "camid"]).mean()
     return (seen - seen.groupby("camid").transform("mean")).groupby("pid").mean()
 

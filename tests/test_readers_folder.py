@@ -4,12 +4,13 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from reidlab import data, train
+from reidlab import data, paths, study, train
 from reidlab.data.folder import load_folder
 from reidlab.data.images import decode
 from reidlab.errors import DataError
@@ -410,3 +411,38 @@ def test_query_and_gallery_of_one_camera(photographs):
 def test_market_layout_is_not_one_of_people(market_layout):
     with pytest.raises(DataError, match=r"Market-1501's layout.*load it as .market-layout"):
         data.load("folder", market_layout())
+
+
+# --- Notebooks ----------------------------------------------------------------------------------
+
+
+def execute(notebook: str, **parameters) -> dict:
+    """Run the code cells of a notebook here and now; returns its variables."""
+    cells = nbformat.read(paths.NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
+    variables: dict = {"display": lambda *shown: None}
+    for cell in cells:
+        if cell.cell_type == "code":
+            exec(cell.source, variables)
+        if "parameters" in cell.metadata.get("tags", []):
+            assert set(parameters) <= set(variables)
+            variables |= parameters
+    return variables
+
+
+@pytest.mark.parametrize("cameras", [False, True])
+def test_notebooks_on_data_and_retrieval(photographs, tmp_path, monkeypatch, cameras):
+    folder = photographs(with_cameras() if cameras else without_cameras())
+    monkeypatch.setenv("REIDLAB_DATA", str(folder))
+    monkeypatch.setenv("REIDLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("REIDLAB_RESULTS", str(tmp_path / "results"))
+    about = execute("01-data", dataset="folder", other="folder")
+    assert ("8 stripes, cameras levelled" in set(about["scores"].feature)) == cameras
+    assert ("cameras" in about) == cameras
+
+    config = TrainConfig("folder", height=32, width=16, epochs=0, device="cpu")
+    run = fit(config, tmp_path / "run")
+    monkeypatch.setattr(study, "ensure_runs", lambda *_, **__: [run])
+    found = execute("06-retrieval", run="tiny", quantiles=[1.0, 0.0], failures=2)
+    assert found["ranking"].num_valid == len(found["per_query"])
+    assert ("cameras" in found) == cameras
+    assert 100 * found["ranking"].mAP == pytest.approx(run.metrics["mAP"], abs=0.5)
