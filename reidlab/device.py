@@ -1,6 +1,9 @@
 """One setting for CPU, CUDA and Apple MPS: where to compute, in which number format."""
 
+import importlib.util
 import logging
+import os
+import shutil
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -35,6 +38,20 @@ class Compute:
     def send(self, batch: Tensor) -> Tensor:
         """Move a batch there, keeping its memory layout."""
         return batch.to(self.device, non_blocking=True)
+
+    def compiled(self, model: nn.Module) -> nn.Module:
+        """The network for many training steps, with the same weights: compiled on CUDA.
+
+        There OSNet's many small operations are dearer to start than to run. On a CPU compiling
+        takes minutes and gains nothing. The result is for calls only: state is the model's.
+        """
+        if self.device.type != "cuda":
+            return model
+        compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+        if compiler is None or importlib.util.find_spec("triton") is None:
+            log.info("not compiled: that takes a C compiler and triton, and one is missing here")
+            return model
+        return torch.compile(model)
 
     def __str__(self) -> str:
         return f"{self.device.type}, {str(self.dtype).removeprefix('torch.')}"

@@ -55,6 +55,8 @@ log = logging.getLogger(__name__)
 LOG_EVERY = 30  # seconds between progress lines within a long epoch
 # Steps between looks at the loss on an accelerator: a look waits for the device.
 LOOK_EVERY = 50
+# Steps of a training from which compiling it, a minute or two, pays.
+COMPILE_FROM = 2000
 # Share of an accelerator's free memory that the decoded training images may take.
 RESIDENT = 0.5
 
@@ -122,6 +124,8 @@ class _Training:
         self.compute.place(self.objective)
         self.labels = self.compute.send(torch.from_numpy(labels))
         self.steps = self._count_steps(labels)
+        long = self.steps * config.epochs >= COMPILE_FROM
+        self.network = self.compute.compiled(self.model) if long else self.model
         parameters = [*self.model.parameters(), *self.objective.heads.parameters()]
         self.optimizer = make_optimizer(config, parameters)
         self.center_optimizer = self.objective.center_optimizer()
@@ -244,7 +248,7 @@ class _Training:
         for step, index in enumerate(track(self._batches(rng), f"epoch {epoch}", self.steps), 1):
             batch = self._batch(images, index, rng)
             labels = self.labels[index.to(self.labels.device)]
-            logits, loss = self._forward(batch, labels)
+            logits, loss = self._forward(self.network, batch, labels)
             tally.add(loss.detach(), (logits.argmax(1) == labels).sum(), len(index))
             self._refuse_bad_loss(tally, epoch)
             self._step(loss)
@@ -269,10 +273,10 @@ class _Training:
             + (f"The last good epoch is kept in {kept}." if kept.is_file() else "")
         )
 
-    def _forward(self, batch: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward(self, network: nn.Module, batch: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the first branch, and the loss."""
         with self.compute.autocast():
-            return self.objective(self.model(batch), labels)
+            return self.objective(network(batch), labels)
 
     def _step(self, loss: Tensor) -> None:
         """One step of the optimisers, the schedule and the average."""
@@ -299,7 +303,7 @@ class _Training:
         for index in torch.from_numpy(self.val_index).split(128):
             labels = self.labels[index.to(self.labels.device)]
             batch = normalise(self.compute.send(take(images, index.to(images.device))))
-            logits, loss = self._forward(batch, labels)
+            logits, loss = self._forward(self.model, batch, labels)
             tally.add(loss, (logits.argmax(1) == labels).sum(), len(index))
         return {"val_loss": tally.mean_loss(), "val_accuracy": tally.accuracy()}
 
