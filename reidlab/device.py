@@ -47,8 +47,7 @@ class Compute:
         """
         if self.device.type != "cuda":
             return model
-        compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-        if compiler is None or importlib.util.find_spec("triton") is None:
+        if not _has_compiler():
             log.info("not compiled: that takes a C compiler and triton, and one is missing here")
             return model
         return torch.compile(model)
@@ -80,6 +79,11 @@ def pick(device: str = "auto", precision: str = "auto") -> Compute:
     if precision == "auto":
         precision = "bfloat16" if _has_bfloat16(device) else "float32"
     return Compute(torch.device(device), getattr(torch, precision))
+
+
+def _has_compiler() -> bool:
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    return compiler is not None and importlib.util.find_spec("triton") is not None
 
 
 def _has_bfloat16(device: str) -> bool:
