@@ -3,13 +3,23 @@
 from torch import nn, optim
 from torch.optim import lr_scheduler
 
+from reidlab.muon import Muon
 from reidlab.recipe import TrainConfig
 
 WARMUP_START = 0.1  # of the learning rate; Bag of Tricks: from 3.5e-5 to 3.5e-4
 
 
-def make_optimizer(config: TrainConfig, parameters: list[nn.Parameter]) -> optim.Optimizer:
-    """The recipe's optimiser, in PyTorch's fused form."""
+def make_optimizer(config: TrainConfig, model: nn.Module, heads: nn.Module) -> optim.Optimizer:
+    """The recipe's optimiser, where PyTorch has it in its fused form.
+
+    Args:
+        config: the recipe.
+        model: the network.
+        heads: its identity classifiers.
+    """
+    if config.optimizer == "muon":
+        return Muon(model.parameters(), heads.parameters(), config.lr, config.weight_decay)
+    parameters = [*model.parameters(), *heads.parameters()]
     settings = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
     if config.optimizer == "sgd":
         return optim.SGD(parameters, momentum=0.9, **settings)
@@ -35,7 +45,7 @@ def make_scheduler(config: TrainConfig, optimizer: optim.Optimizer, steps: int):
         # OneCycleLR divides by zero below 5 steps.
         return lr_scheduler.OneCycleLR(
             optimizer,
-            max_lr=config.lr,
+            max_lr=[group["lr"] for group in optimizer.param_groups],
             total_steps=max(5, steps * config.epochs),
             pct_start=0.25,
             cycle_momentum=False,

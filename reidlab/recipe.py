@@ -12,7 +12,7 @@ from reidlab.models import MODELS
 from reidlab.models.weights import check_init
 from reidlab.runs import read_json
 
-OPTIMIZERS = ("adamw", "amsgrad", "sgd")
+OPTIMIZERS = ("adamw", "amsgrad", "sgd", "muon")
 SCHEDULES = ("plateau", "step", "cosine", "onecycle")
 SAMPLERS = ("shuffle", "identities")
 TRIPLETS = ("none", "hinge", "soft")
@@ -63,10 +63,11 @@ class TrainConfig:
             images each, :func:`reidlab.data.batches.identity_batches`).
         num_instances: K; P is ``batch_size`` / K.
         epochs: passes over the training images; 0 evaluates the initial weights only.
-        optimizer: ``adamw``, ``amsgrad`` (torchreid's for fine-tuning OSNet) or ``sgd`` (momentum
-            0.9, the OSNet paper's from scratch).
+        optimizer: ``adamw``, ``amsgrad`` (torchreid's for fine-tuning OSNet), ``sgd`` (momentum
+            0.9, the OSNet paper's from scratch) or ``muon`` (:class:`reidlab.muon.Muon`, which
+            learns most in few epochs).
         lr: learning rate (the peak, for ``onecycle``).
-        weight_decay: decoupled in ``adamw``, part of the gradient in the others.
+        weight_decay: decoupled in ``adamw`` and ``muon``, part of the gradient in the others.
         schedule: ``plateau`` (x0.1 after 5 epochs without a better validation loss), ``step``
             (x0.1 after each of the milestones), ``cosine`` to zero, or ``onecycle`` (up for a
             quarter of the steps, then cosine to zero).

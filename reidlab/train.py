@@ -126,8 +126,7 @@ class _Training:
         self.steps = self._count_steps(labels)
         long = self.steps * config.epochs >= COMPILE_FROM
         self.network = self.compute.compiled(self.model) if long else self.model
-        parameters = [*self.model.parameters(), *self.objective.heads.parameters()]
-        self.optimizer = make_optimizer(config, parameters)
+        self.optimizer = make_optimizer(config, self.model, self.objective.heads)
         self.center_optimizer = self.objective.center_optimizer()
         self.scheduler = make_scheduler(config, self.optimizer, self.steps)
         self.averaged = None

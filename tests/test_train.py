@@ -146,6 +146,7 @@ def test_same_seed_is_bit_equal_and_another_is_not(root, tmp_path):
         ("adamw", "onecycle", []),
         ("amsgrad", "cosine", []),
         ("sgd", "step", [1, 3]),
+        ("muon", "onecycle", []),
     ],
 )
 def test_interrupted_run_resumes_to_the_same_numbers(
