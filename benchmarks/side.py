@@ -1,68 +1,58 @@
 """One side of one stage, in a process of its own: it works when told to, and says what it took.
 
-    python -m benchmarks.side STAGE SIDE '{"amount": 100}'
+    python -m benchmarks.side STAGE SIDE
 
-The process prepares, prints a line of JSON, and then does the work once for every line that it
-reads: so two sides can take turns on the same machine, each with its own memory to measure.
+The process imports what the side needs and says so, and then obeys one line of JSON after the
+other: ``{"prepare": WORK}`` makes data and network ready for an amount of work, ``{"call": true}``
+does the work and answers with the seconds. So two sides can take turns on the same machine, and
+whoever gives the orders knows what the process held before it had data.
 """
 
 import contextlib
+import importlib
 import json
 import logging
 import sys
 import time
 import traceback
 import warnings
-from pathlib import Path
 
 
 def main() -> int:
     """Serve one side; returns the exit status."""
-    stage, side, work = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    stage, side = sys.argv[1:]
     answers = sys.stdout
     logging.disable(logging.INFO)
     warnings.simplefilter("ignore")
     # The peer prints; only answers may go where the other process reads them.
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            from benchmarks.stages import STAGES
+            from benchmarks.stages import IMPORTS, STAGES
 
-            call = STAGES[stage].sides[side](**work)
-            _answer(answers, {"ready": True})
-            for _ in sys.stdin:
-                _answer(answers, _measured(call))
+            for module in IMPORTS[side]:
+                importlib.import_module(module)
+            _answer(answers, {"imported": True})
+            for line in sys.stdin:
+                order = json.loads(line)
+                if "prepare" in order:
+                    call = None  # what was prepared before may go
+                    call = STAGES[stage].sides[side](**order["prepare"])
+                    _answer(answers, {"ready": True})
+                else:
+                    _answer(answers, timed(call))
         except Exception:
             _answer(answers, {"error": traceback.format_exc(limit=-6)})
             return 1
     return 0
 
 
-def _measured(call) -> dict:
-    before = _reset_peak()
+def timed(call) -> dict:
+    """Seconds and results of a call."""
     start = time.perf_counter()
     result = call()
     seconds = time.perf_counter() - start
     # A side that times a part of its call, an epoch without the evaluation, says so itself.
-    seconds = result.pop("seconds", seconds)
-    return {"seconds": seconds, "peak_mb": _peak() - before, "result": result}
-
-
-def _status(field: str) -> float:
-    """A memory figure of this process, in MB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) / 1000
-    raise RuntimeError(f"no {field} in /proc/self/status: memory is measured on Linux only")
-
-
-def _reset_peak() -> float:
-    """Start a new peak; returns what is resident now."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
-
-
-def _peak() -> float:
-    return _status("VmHWM")
+    return {"seconds": result.pop("seconds", seconds), "result": result}
 
 
 def _answer(stream, content: dict) -> None:

@@ -6,20 +6,45 @@ between the sides, or the comparison is worth nothing. torchreid is the package 
 its own engine uses it, with its own transforms and loaders.
 """
 
-import atexit
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
-import pandas as pd
-import torch
+from benchmarks import images, ranking
 
-Call = Callable[[], dict]
+#: ``tiny`` proves that a stage works, in seconds: its times mean nothing.
+SIZES = ("tiny", "quick", "full")
+
+#: What each side imports before its memory counts.
+IMPORTS = {
+    "reidlab": ["reidlab.train", "reidlab.rerank"],
+    "decoded": ["reidlab.train"],
+    "torchreid": ["torchreid.reid"],
+    "product": ["torch"],
+}
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The amounts of work that the sides go through.
+
+    Attributes:
+        over: the setting that grows.
+        axis: its name in the figure.
+        amounts: by size and side, ascending.
+        along: settings that grow in proportion.
+    """
+
+    over: str
+    axis: str
+    amounts: dict[str, dict[str, list[int]]]
+    along: tuple[str, ...] = ()
+
+    def work(self, work: dict, amount: int) -> dict:
+        """The settings of another amount of work."""
+        factor = amount / work[self.over]
+        return (
+            work | {name: round(work[name] * factor) for name in self.along} | {self.over: amount}
+        )
 
 
 @dataclass(frozen=True)
@@ -28,339 +53,182 @@ class Stage:
 
     Attributes:
         title: what is done, for the table.
-        unit: of the amount of work, e.g. ``images``; a rate is amount over seconds.
-        sides: by name, ``reidlab`` first; each takes the settings of ``quick`` or ``full``.
-        quick: the work of ``make bench``.
-        full: the work of ``make bench FULL=1``.
-        growth: values of ``amount`` to go through, by side, quick and full.
+        amount: of work, with the names of settings in braces.
+        sides: by name, ``reidlab`` first; each takes the settings of a size.
+        sizes: settings, by size.
+        growth: time and memory against the amount of work.
+        rounds: how often a side works, by size and side, where it is not `ROUNDS`.
         tolerance: relative, between equal results of the sides.
+        given_mb: memory of what a side is given and nobody counts, from the settings.
     """
 
     title: str
-    unit: str
-    sides: dict[str, Callable[..., Call]]
-    quick: dict
-    full: dict
-    growth: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)
+    amount: str
+    sides: dict[str, Callable[..., Callable[[], dict]]]
+    sizes: dict[str, dict]
+    growth: Growth
+    rounds: dict[str, dict[str, int]] = field(default_factory=dict)
     tolerance: float = 1e-6
+    given_mb: Callable[..., float] = lambda **_: 0.0
+
+    def num_rounds(self, size: str, side: str) -> int:
+        """How often a side works."""
+        return self.rounds.get(size, {}).get(side, ROUNDS[size][side == "torchreid"])
 
 
-# --- ranking -------------------------------------------------------------------------------------
+#: Rounds of our sides, and of torchreid, which takes most of the time.
+ROUNDS = {"tiny": (2, 1), "quick": (3, 2), "full": (5, 3)}
 
 
-def _features(queries: int, gallery: int, dim: int = 512):
-    """Features of 751 people, noisy enough to be ranked neither well nor badly."""
-    from reidlab.metrics import FeatureSet
-
-    generator = torch.Generator().manual_seed(0)
-    people = torch.randn(751, dim, generator=generator)
-
-    def some(count: int) -> FeatureSet:
-        # In turn, so that every person is there and a few true matches a query are to be found.
-        pids = torch.arange(count) % 751
-        camids = torch.arange(count) // 751 % 6
-        noise = torch.randn(count, dim, generator=generator)
-        return FeatureSet(people[pids] + 3 * noise, pids, camids)
-
-    return some(queries), some(gallery)
-
-
-def ranking_reidlab(amount: int, queries: int) -> Call:
-    """Distances, CMC, both mAP and mINP, in blocks."""
-    from reidlab.metrics import evaluate
-
-    query, gallery = _features(queries, amount)
-
-    def call() -> dict:
-        ranking = evaluate(query, gallery)
-        return {"rank1": ranking.rank(1), "mAP": ranking.mAP}
-
-    return call
-
-
-def ranking_torchreid(amount: int, queries: int) -> Call:
-    """Distances, CMC and mAP."""
-    from torchreid.reid import metrics
-
-    query, gallery = _features(queries, amount)
-
-    def call() -> dict:
-        distmat = metrics.compute_distance_matrix(query.features, gallery.features).numpy()
-        identities = (x.numpy() for x in (query.pids, gallery.pids, query.camids, gallery.camids))
-        cmc, mean_ap = metrics.evaluate_rank(distmat, *identities)
-        return {"rank1": float(cmc[0]), "mAP": float(mean_ap)}
-
-    return call
-
-
-def ranking_product(amount: int, queries: int) -> Call:
-    """The bare product of the feature matrices, which every ranking has to make."""
-    query, gallery = _features(queries, amount)
-
-    def call() -> dict:
-        torch.mm(query.features, gallery.features.T)
-        return {}
-
-    return call
-
-
-# --- features ------------------------------------------------------------------------------------
-
-
-def _dataset():
-    """Market-1501 where it is, else generated people."""
-    from reidlab import data, paths
-
-    return data.load("market1501" if paths.data_root() else "synthetic-a")
-
-
-def _pictures(count: int) -> pd.DataFrame:
-    frame = _dataset().gallery
-    return frame.iloc[np.arange(count) % len(frame)].reset_index(drop=True)
-
-
-def features_reidlab(amount: int, model: str, height: int, width: int) -> Call:
-    """From image files to features, nothing decoded beforehand."""
-    from reidlab.features import embed
-    from reidlab.models import build
-
-    frame = _pictures(amount)
-    torch.manual_seed(0)
-    network = build(model)
-
-    def call() -> dict:
-        with _fresh_cache():
-            embed(network, frame, height, width)
-        return {}
-
-    return call
-
-
-def features_torchreid(amount: int, model: str, height: int, width: int) -> Call:
-    """The engine's feature extraction, with its loader and 4 workers, its default."""
-    engine = _engine(_pictures(amount), model, height, width, batch_size=100, train=False)
-
-    @torch.no_grad()
-    def call() -> dict:
-        engine.set_model_mode("eval")
-        features = []
-        for batch in engine.test_loader:
-            images, _, _ = engine.parse_data_for_eval(batch)
-            features.append(engine.extract_features(images).cpu())
-        torch.cat(features)
-        return {}
-
-    return call
-
-
-# --- training ------------------------------------------------------------------------------------
-
-
-def training_reidlab(amount: int, model: str, height: int, width: int, batch_size: int) -> Call:
-    """An epoch of the report's recipe."""
-    from reidlab.train import TrainConfig, fit
-
-    folder = Path(tempfile.mkdtemp(prefix="reidlab-bench-"))
-    atexit.register(shutil.rmtree, folder)
-    whole = _dataset()
-    person = whole.query.pid.iloc[0]
-    for split, frame in (
-        ("bounding_box_train", whole.train.iloc[:amount]),
-        ("query", whole.query[whole.query.pid == person]),
-        ("bounding_box_test", whole.gallery[whole.gallery.pid == person]),
-    ):
-        (folder / "data" / split).mkdir(parents=True)
-        for path in frame.path:
-            (folder / "data" / split / Path(path).name).symlink_to(path)
-    config = TrainConfig(
-        dataset="market-layout",
-        model=model,
-        height=height,
-        width=width,
-        batch_size=batch_size,
-        epochs=2,
-        schedule="cosine",
-        val_fraction=0.0,
-        eval_every=2,
+def _features_stage(model: str, title: str, sizes: dict, growth: dict, rounds: dict) -> Stage:
+    whole = {"model": model, "height": 256, "width": 128}
+    small = {"model": model, "height": 64, "width": 32, "dataset": "synthetic-tiny-a"}
+    return Stage(
+        title=f"Features from image files, {title} at 256x128",
+        amount="{amount:,} images of {dataset}",
+        sides={
+            "reidlab": images.features_reidlab,
+            "torchreid": images.features_torchreid,
+            "decoded": images.features_decoded,
+        },
+        sizes={"tiny": small | {"amount": 12}}
+        | {size: whole | {"amount": amount} for size, amount in sizes.items()},
+        growth=Growth(
+            over="amount",
+            axis="images",
+            amounts={"tiny": {"reidlab": [4, 8], "torchreid": [4]}} | growth,
+        ),
+        rounds=rounds,
+        # Ours computes in bfloat16 where the processor does, torchreid in float32.
+        tolerance=0.02,
     )
 
-    def call() -> dict:
-        run = folder / "run"
-        history = fit(config, run, folder / "data").history
-        shutil.rmtree(run)
-        # The second epoch, as torchreid's: the first warms up, and decodes.
-        return {"seconds": float(history.train_seconds.iloc[-1])}
-
-    return call
-
-
-def training_torchreid(amount: int, model: str, height: int, width: int, batch_size: int) -> Call:
-    """An epoch of ImageSoftmaxEngine, with its loader and 4 workers, its default."""
-    frame = _dataset().train.iloc[:amount]
-    engine = _engine(frame, model, height, width, batch_size, train=True)
-
-    def call() -> dict:
-        engine.train(print_freq=10_000)
-        return {}
-
-    call()
-    return call
-
-
-# --- re-ranking ----------------------------------------------------------------------------------
-
-
-def rerank_reidlab(amount: int, queries: int) -> Call:
-    """k-reciprocal re-ranking, and the metrics of the result."""
-    from reidlab.metrics import evaluate
-    from reidlab.rerank import rerank
-
-    query, gallery = _features(queries, amount)
-
-    def call() -> dict:
-        ranking = evaluate(query, gallery, distance=rerank(query, gallery))
-        return {"rank1": ranking.rank(1), "mAP": ranking.mAP}
-
-    return call
-
-
-def rerank_torchreid(amount: int, queries: int) -> Call:
-    """The same with torchreid: three distance matrices, ``re_ranking``, ``evaluate_rank``."""
-    from torchreid.reid import metrics
-    from torchreid.reid.utils import re_ranking
-
-    query, gallery = _features(queries, amount)
-
-    def call() -> dict:
-        pairs = [(query, gallery), (query, query), (gallery, gallery)]
-        distmats = [
-            # torchreid squares what it is given, and its Euclidean distance is squared already.
-            metrics.compute_distance_matrix(one.features, other.features).clamp(0).sqrt().numpy()
-            for one, other in pairs
-        ]
-        identities = (x.numpy() for x in (query.pids, gallery.pids, query.camids, gallery.camids))
-        cmc, mean_ap = metrics.evaluate_rank(re_ranking(*distmats), *identities)
-        return {"rank1": float(cmc[0]), "mAP": float(mean_ap)}
-
-    return call
-
-
-# --- what several sides need ---------------------------------------------------------------------
-
-
-class _fresh_cache:
-    """A cache of decoded images that is empty before and gone afterwards."""
-
-    def __enter__(self):
-        self.before = os.environ.get("REIDLAB_CACHE")
-        self.folder = tempfile.mkdtemp(prefix="reidlab-bench-")
-        os.environ["REIDLAB_CACHE"] = self.folder
-
-    def __exit__(self, *error):
-        shutil.rmtree(self.folder)
-        del os.environ["REIDLAB_CACHE"]
-        if self.before is not None:
-            os.environ["REIDLAB_CACHE"] = self.before
-
-
-def _engine(
-    frame: pd.DataFrame, model: str, height: int, width: int, batch_size: int, train: bool
-):
-    """The peer's ImageSoftmaxEngine on the images of a table."""
-    import torchreid.reid as torchreid
-    from torchreid.reid.data.datasets.dataset import ImageDataset
-    from torchreid.reid.data.transforms import build_transforms
-
-    labels = pd.factorize(frame.pid)[0]
-    rows = [(path, int(label), 0, 0) for path, label in zip(frame.path, labels)]
-    for_training, for_test = build_transforms(
-        height, width, transforms=["random_flip", "random_crop"]
-    )
-    images = ImageDataset(
-        rows,
-        rows,
-        rows,
-        transform=for_training if train else for_test,
-        mode="train",
-        verbose=False,
-    )
-    loader = torch.utils.data.DataLoader(
-        images, batch_size=batch_size, shuffle=train, num_workers=4, drop_last=train
-    )
-    manager = SimpleNamespace(
-        train_loader=loader,
-        test_loader=loader,
-        num_train_pids=len(set(labels)),
-        sources=[],
-        targets=[],
-    )
-    torch.manual_seed(0)
-    network = torchreid.models.build_model(
-        model, num_classes=manager.num_train_pids, loss="softmax", pretrained=False, use_gpu=False
-    )
-    optimizer = torchreid.optim.build_optimizer(network, optim="adam", lr=3e-4)
-    engine = torchreid.engine.ImageSoftmaxEngine(manager, network, optimizer, use_gpu=False)
-    engine.epoch, engine.max_epoch, engine.writer = 0, 1, None
-    return engine
-
-
-_RANKING = {"reidlab": ranking_reidlab, "torchreid": ranking_torchreid}
-_FEATURES = {"reidlab": features_reidlab, "torchreid": features_torchreid}
-_TRAINING = {"reidlab": training_reidlab, "torchreid": training_torchreid}
-_REPORT_SIZE = {"height": 256, "width": 128}
 
 STAGES = {
     "ranking": Stage(
-        title="Ranking at Market-1501's size: distances, CMC, mAP, mINP",
-        unit="gallery images",
-        sides=_RANKING | {"product": ranking_product},
-        quick={"amount": 15_913, "queries": 337},
-        full={"amount": 15_913, "queries": 3_368},
-        growth={
-            "reidlab": ([4_000, 16_000, 64_000], [16_000, 64_000, 256_000, 515_913]),
-            "torchreid": ([4_000, 16_000], [16_000, 64_000]),
+        title="Ranking: distances, CMC, mAP, mINP",
+        amount="{queries:,} queries, {amount:,} gallery images",
+        sides={
+            "reidlab": ranking.ranking_reidlab,
+            "torchreid": ranking.ranking_torchreid,
+            "product": ranking.product,
         },
-    ),
-    "features-x0_25": Stage(
-        title="Features from image files, OSNet x0.25 at 256x128",
-        unit="images",
-        sides=_FEATURES,
-        quick={"amount": 1_000, "model": "osnet_x0_25", **_REPORT_SIZE},
-        full={"amount": 15_913, "model": "osnet_x0_25", **_REPORT_SIZE},
-        growth={
-            "reidlab": ([250, 500, 1_000], [1_000, 4_000, 16_000]),
-            "torchreid": ([250, 500, 1_000], [1_000, 4_000]),
+        sizes={
+            "tiny": {"amount": 1_600, "queries": 20},
+            "quick": {"amount": 15_913, "queries": 337},
+            "full": {"amount": 15_913, "queries": 3_368},
         },
+        growth=Growth(
+            over="amount",
+            axis="gallery images",
+            amounts={
+                "tiny": {"reidlab": [900, 1_600], "torchreid": [900], "product": [900, 1_600]},
+                "quick": {
+                    "reidlab": [4_000, 8_000, 16_000, 32_000],
+                    "torchreid": [2_000, 4_000, 8_000],
+                    "product": [4_000, 8_000, 16_000, 32_000],
+                },
+                "full": {
+                    "reidlab": [2_000, 4_000, 8_000, 16_000, 32_000],
+                    "torchreid": [2_000, 4_000, 8_000],
+                    "product": [2_000, 4_000, 8_000, 16_000, 32_000],
+                },
+            },
+        ),
+        rounds={"full": {"torchreid": 2, "reidlab": 7, "product": 7}},
+        given_mb=ranking.given_mb,
     ),
-    "features-x1_0": Stage(
-        title="Features from image files, OSNet x1.0 at 256x128",
-        unit="images",
-        sides=_FEATURES,
-        quick={"amount": 300, "model": "osnet_x1_0", **_REPORT_SIZE},
-        full={"amount": 3_368, "model": "osnet_x1_0", **_REPORT_SIZE},
+    "ranking-distractors": Stage(
+        title="Ranking with distractors",
+        amount="{queries:,} queries, {amount:,} gallery images",
+        sides={"reidlab": ranking.ranking_reidlab, "product": ranking.product_in_blocks},
+        sizes={
+            "tiny": {"amount": 20_000, "queries": 20},
+            "quick": {"amount": 115_913, "queries": 337},
+            "full": {"amount": 515_913, "queries": 3_368},
+        },
+        growth=Growth(
+            over="amount",
+            axis="gallery images",
+            amounts={
+                "tiny": {"reidlab": [16_000, 18_000], "product": [16_000]},
+                "quick": {side: [16_000, 32_000, 64_000] for side in ("reidlab", "product")},
+                "full": {
+                    side: [16_000, 64_000, 128_000, 256_000] for side in ("reidlab", "product")
+                },
+            },
+        ),
+        rounds={"full": {"reidlab": 3, "product": 3}},
+        given_mb=ranking.given_mb,
+    ),
+    "features-x0_25": _features_stage(
+        "osnet_x0_25",
+        "OSNet x0.25",
+        sizes={"quick": 600, "full": 4_000},
+        growth={
+            "quick": {"reidlab": [150, 300], "torchreid": [150, 300], "decoded": [150, 300]},
+            "full": {side: [500, 1_000, 2_000] for side in ("reidlab", "torchreid", "decoded")},
+        },
+        rounds={},
+    ),
+    "features-x1_0": _features_stage(
+        "osnet_x1_0",
+        "OSNet x1.0",
+        sizes={"quick": 160, "full": 2_000},
+        growth={
+            "quick": {"reidlab": [40, 80], "torchreid": [40, 80], "decoded": [40, 80]},
+            "full": {side: [250, 500, 1_000] for side in ("reidlab", "torchreid", "decoded")},
+        },
+        rounds={"full": {"torchreid": 2, "reidlab": 3, "decoded": 3}},
     ),
     "training-x0_25": Stage(
         title="Training, OSNet x0.25 at 256x128, batches of 16",
-        unit="images",
-        sides=_TRAINING,
-        quick={"amount": 480, "model": "osnet_x0_25", "batch_size": 16, **_REPORT_SIZE},
-        full={"amount": 3_200, "model": "osnet_x0_25", "batch_size": 16, **_REPORT_SIZE},
-        growth={
-            "reidlab": ([160, 320, 640], [800, 1_600, 3_200]),
-            "torchreid": ([160, 320, 640], [800, 1_600, 3_200]),
+        amount="{epochs} epoch of {amount:,} images of {dataset}",
+        sides={"reidlab": images.training_reidlab, "torchreid": images.training_torchreid},
+        sizes={
+            "tiny": {"amount": 32, "epochs": 1, "model": "osnet_x0_25", "batch_size": 16}
+            | {"height": 64, "width": 32, "dataset": "synthetic-tiny-a"},
+            "quick": {"amount": 240, "epochs": 1, "model": "osnet_x0_25", "batch_size": 16}
+            | {"height": 256, "width": 128},
+            "full": {"amount": 3_200, "epochs": 1, "model": "osnet_x0_25", "batch_size": 16}
+            | {"height": 256, "width": 128},
         },
+        growth=Growth(
+            over="epochs",
+            axis="epochs",
+            amounts={
+                "tiny": {"reidlab": [1, 2], "torchreid": [1]},
+                "quick": {"reidlab": [1, 3], "torchreid": [1, 2]},
+                "full": {"reidlab": [1, 2, 4], "torchreid": [1, 2, 4]},
+            },
+        ),
+        rounds={"full": {"reidlab": 3}},
     ),
     "rerank": Stage(
         title="k-reciprocal re-ranking, metrics included",
-        unit="gallery images",
-        sides={"reidlab": rerank_reidlab, "torchreid": rerank_torchreid},
-        quick={"amount": 3_000, "queries": 600},
-        full={"amount": 15_913, "queries": 3_368},
-        growth={
-            "reidlab": ([1_000, 2_000, 4_000], [2_000, 4_000, 8_000, 16_000]),
-            "torchreid": ([1_000, 2_000], [2_000, 4_000, 8_000]),
+        amount="{queries:,} queries, {amount:,} gallery images",
+        sides={"reidlab": ranking.rerank_reidlab, "torchreid": ranking.rerank_torchreid},
+        sizes={
+            "tiny": {"amount": 1_500, "queries": 40},
+            "quick": {"amount": 3_000, "queries": 635},
+            "full": {"amount": 15_913, "queries": 3_368},
         },
+        growth=Growth(
+            over="amount",
+            along=("queries",),
+            axis="gallery images",
+            amounts={
+                "tiny": {"reidlab": [1_000, 1_500], "torchreid": [1_000, 1_200]},
+                "quick": {"reidlab": [1_000, 2_000, 4_000], "torchreid": [1_000, 2_000]},
+                "full": {
+                    "reidlab": [1_000, 2_000, 4_000, 8_000],
+                    "torchreid": [1_000, 2_000, 4_000, 8_000],
+                },
+            },
+        ),
+        rounds={"full": {"reidlab": 3, "torchreid": 1}},
         # Both in float32, summed in another order: a few of the ranks that nearly tie differ.
         tolerance=1e-3,
+        given_mb=ranking.given_mb,
     ),
 }
