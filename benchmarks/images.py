@@ -125,7 +125,7 @@ def training_reidlab(
     """Epochs of the report's recipe. The first one, which decodes, is not timed."""
     from reidlab.train import TrainConfig, fit
 
-    folder = subset(dataset, amount)
+    folder, scratch = subset(dataset, amount), _empty_folder()
     config = TrainConfig(
         dataset="market-layout",
         model=model,
@@ -140,9 +140,9 @@ def training_reidlab(
     )
 
     def call() -> dict:
-        with cache_in(folder / "cache"):
-            run = fit(config, folder / "run", folder)
-        shutil.rmtree(folder / "run")
+        with cache_in(scratch / "cache"):
+            run = fit(config, scratch / "run", folder)
+        shutil.rmtree(scratch / "run")
         steps = run.provenance["train_images"] // batch_size
         seconds = float(run.history.train_seconds.iloc[1:].sum())
         return {"seconds": seconds, "images": epochs * steps * batch_size}

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +56,9 @@ class Side:
     def __init__(self, stage: str, side: str):
         self.name = f"{stage}, {side}"
         # Its temporary files go with it, however it ends.
-        self.scratch = tempfile.TemporaryDirectory(prefix="reidlab-bench-")
+        self.scratch = tempfile.TemporaryDirectory(
+            prefix="reidlab-bench-", ignore_cleanup_errors=True
+        )
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.side", stage, side],
             cwd=paths.ROOT,
@@ -136,8 +139,10 @@ def compare(name: str, stage: Stage, work: dict, size: str) -> tuple[dict, list[
     Raises:
         ReidlabError: a side failed, or the sides found different results.
     """
-    sides = {side: Side(name, side) for side in stage.sides}
+    sides: dict[str, Side] = {}
     try:
+        for side in stage.sides:
+            sides[side] = Side(name, side)
         points = grow(name, stage, sides, work, size)
         taken = _rounds(stage, sides, work, size)
     finally:
@@ -261,6 +266,8 @@ def measure_all(names: list[str], size: str, folder: Path) -> list[str]:
             content = measure(name, size)
         except ReidlabError as error:
             failed.append(f"{name}: {error}")
+        except Exception:
+            failed.append(f"{name}: {traceback.format_exc(limit=-6)}")
         else:
             write_json(folder / f"{name}.{size}.json", content)
             table.write(folder)

@@ -190,7 +190,7 @@ STAGES = {
             | {"height": 64, "width": 32, "dataset": "synthetic-tiny-a"},
             "quick": {"amount": 240, "epochs": 1, "model": "osnet_x0_25", "batch_size": 16}
             | {"height": 256, "width": 128},
-            "full": {"amount": 3_200, "epochs": 1, "model": "osnet_x0_25", "batch_size": 16}
+            "full": {"amount": 1_600, "epochs": 1, "model": "osnet_x0_25", "batch_size": 16}
             | {"height": 256, "width": 128},
         },
         growth=Growth(
