@@ -10,6 +10,7 @@
 # reidlab/study.py that can be typed by hand.
 
 import os
+import re
 import sys
 
 from reidlab import study
@@ -91,17 +92,30 @@ rule data:
         "{sys.executable:q} -m reidlab.study data {PROFILE.name} {wildcards.name:q}"
 
 
+def one_of(names):
+    """A pattern that only these names match."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def before_run(wildcards):
+    """What a run waits for: its data, and the run that it starts from."""
+    sources = filter(None, [PROFILE.source(wildcards.name)])
+    return [
+        f"{DONE}/data/{PROFILE.runs[wildcards.name]['dataset']}",
+        *[f"{DONE}/run/{source}" for source in sources],
+    ]
+
+
 rule run:
     input:
         source_notebook(study.TRAINING),
         code_of(source_notebook(study.TRAINING)),
-        lambda wildcards: f"{DONE}/data/{PROFILE.runs[wildcards.name]['dataset']}",
-        lambda wildcards: [
-            f"{DONE}/run/{source}" for source in filter(None, [PROFILE.source(wildcards.name)])
-        ],
+        before_run,
     output:
         f"{RESULTS}/notebooks/{study.TRAINING}/{{name}}.ipynb",
         f"{DONE}/run/{{name}}",
+    wildcard_constraints:
+        name=one_of(PROFILE.single),
     params:
         # Not used by the command: when a run's settings change, Snakemake executes it again.
         settings=lambda wildcards: PROFILE.runs[wildcards.name],
@@ -113,6 +127,30 @@ rule run:
         runtime=PROFILE.resources["runtime"],
         gpu=PROFILE.resources["gpu"],
     priority: 1  # the longest chain of the graph is one of runs: notebooks fill the gaps
+    shell:
+        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab.study run {PROFILE.name}"
+        " {wildcards.name:q}"
+
+
+# One of the runs of a family, which differ in their seeds: as above, without a notebook each.
+rule repeat:
+    input:
+        code_of("reidlab/train.py"),
+        before_run,
+    output:
+        f"{DONE}/run/{{name}}",
+    wildcard_constraints:
+        name=one_of(member for family in PROFILE.families.values() for member in family),
+    params:
+        settings=lambda wildcards: PROFILE.runs[wildcards.name],
+    message:
+        "run {wildcards.name}"
+    threads: PROFILE.resources["threads"]
+    resources:
+        mem_mb=PROFILE.resources["mem_mb"],
+        runtime=PROFILE.resources["runtime"],
+        gpu=PROFILE.resources["gpu"],
+    priority: 1
     shell:
         "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab.study run {PROFILE.name}"
         " {wildcards.name:q}"

@@ -14,8 +14,6 @@ from reidlab.losses import BatchHardTriplet, CenterLoss, LabelSmoothedCrossEntro
 from reidlab.models import Features, make_heads
 from reidlab.recipe import TrainConfig
 
-CENTER_LR = 0.5  # of the centres' own SGD, as in Bag of Tricks
-
 
 class Objective(nn.Module):
     """Classifiers and losses of a training; they are no part of the network that is kept.
@@ -36,9 +34,10 @@ class Objective(nn.Module):
         self.identity = LabelSmoothedCrossEntropy(config.label_smoothing)
         margin = config.margin if config.triplet == "hinge" else None
         self.triplet = None if config.triplet == "none" else BatchHardTriplet(margin)
-        self.center_weight = config.center_weight
+        self.center_weight, self.center_lr = config.center_weight, config.center_lr
         dims = model.id_dims if config.center_weight else []
         self.centers = nn.ModuleList(CenterLoss(classes, dim) for dim in dims)
+        self.centers.requires_grad_(config.center_lr > 0)
 
     def forward(self, features: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Scores of the first branch's classifier, (N, classes), and the loss.
@@ -59,14 +58,14 @@ class Objective(nn.Module):
         return logits[0], loss
 
     def center_optimizer(self) -> torch.optim.Optimizer | None:
-        """The centres' own optimiser; None where there are no centres.
+        """The centres' own optimiser; None where there are no centres, or frozen ones.
 
         The loss reaches the centres weighted with β. Bag of Tricks divides that out again before
         the step; dividing the rate is the same.
         """
-        if not self.centers:
+        if not self.centers or not self.center_lr:
             return None
-        return torch.optim.SGD(self.centers.parameters(), lr=CENTER_LR / self.center_weight)
+        return torch.optim.SGD(self.centers.parameters(), lr=self.center_lr / self.center_weight)
 
 
 def _mean(losses) -> Tensor:

@@ -6,8 +6,6 @@ from torch.optim import lr_scheduler
 from reidlab.muon import Muon
 from reidlab.recipe import TrainConfig
 
-WARMUP_START = 0.1  # of the learning rate; Bag of Tricks: from 3.5e-5 to 3.5e-4
-
 
 def make_optimizer(config: TrainConfig, model: nn.Module, heads: nn.Module) -> optim.Optimizer:
     """The recipe's optimiser, where PyTorch has it in its fused form.
@@ -22,9 +20,9 @@ def make_optimizer(config: TrainConfig, model: nn.Module, heads: nn.Module) -> o
     parameters = [*model.parameters(), *heads.parameters()]
     settings = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
     if config.optimizer == "sgd":
-        return optim.SGD(parameters, momentum=0.9, **settings)
-    if config.optimizer == "amsgrad":
-        return optim.Adam(parameters, amsgrad=True, **settings)
+        return optim.SGD(parameters, momentum=config.momentum, **settings)
+    if config.optimizer in ("adam", "amsgrad"):
+        return optim.Adam(parameters, amsgrad=config.optimizer == "amsgrad", **settings)
     return optim.AdamW(parameters, **settings)
 
 
@@ -59,5 +57,5 @@ def make_scheduler(config: TrainConfig, optimizer: optim.Optimizer, steps: int):
         main = lr_scheduler.CosineAnnealingLR(optimizer, T_max=total)
     if not warmup:
         return main
-    ramp = lr_scheduler.LinearLR(optimizer, start_factor=WARMUP_START, total_iters=warmup)
+    ramp = lr_scheduler.LinearLR(optimizer, start_factor=config.warmup_start, total_iters=warmup)
     return lr_scheduler.SequentialLR(optimizer, [ramp, main], milestones=[warmup])

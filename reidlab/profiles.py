@@ -24,7 +24,7 @@ class Notebook:
     """One analysis notebook of a profile.
 
     Attributes:
-        needs: names of the runs that it reads.
+        needs: names of the runs that it reads, families as their members.
         parameters: values in place of its defaults; ``profile`` is always given.
     """
 
@@ -41,6 +41,8 @@ class Profile:
         description: one sentence for people.
         datasets: names for :func:`reidlab.data.load`; prepared before anything is trained.
         runs: by name, every field of ``TrainConfig``; sources come before what starts from them.
+        families: runs that are repeated with several seeds: name -> names of its members, which
+            are in ``runs`` under ``<name>-s<seed>``.
         notebooks: by name, in reading order; :data:`TRAINING` is executed for each run instead.
         cell_timeout: seconds that one notebook cell may take.
         resources: of one job, see :data:`RESOURCES`.
@@ -50,9 +52,20 @@ class Profile:
     description: str
     datasets: list[str]
     runs: dict[str, dict[str, Any]]
+    families: dict[str, list[str]]
     notebooks: dict[str, Notebook]
     cell_timeout: int
     resources: dict[str, int]
+
+    @property
+    def single(self) -> list[str]:
+        """The runs that belong to no family."""
+        members = {member for family in self.families.values() for member in family}
+        return [name for name in self.runs if name not in members]
+
+    def members(self, name: str) -> list[str]:
+        """The runs behind a name: a family's members, or the run itself."""
+        return self.families.get(name, [name])
 
     @property
     def results(self) -> Path:
@@ -102,13 +115,14 @@ def load_profile(name: str, folder: Path = paths.CONFIG) -> Profile:
     reader = _Reader(folder / f"{name}.yaml")
     top = reader.mapping("", reader.content, _KEYS)
     datasets = reader.names("datasets", top.get("datasets", []), _dataset_names())
-    runs = reader.runs(top.get("defaults") or {}, top.get("runs") or {}, datasets)
+    runs, families = reader.runs(top.get("defaults") or {}, top.get("runs") or {}, datasets)
     return Profile(
         name=name,
         description=reader.typed("description", top.get("description", ""), str),
         datasets=datasets,
         runs=runs,
-        notebooks=reader.notebooks(top.get("notebooks") or {}, runs),
+        families=families,
+        notebooks=reader.notebooks(top.get("notebooks") or {}, runs, families),
         cell_timeout=reader.typed("cell_timeout", top.get("cell_timeout", 1800), int),
         resources=reader.resources(top.get("resources") or {}),
     )
@@ -161,21 +175,95 @@ class _Reader:
             self.fail(key, f"expected {kind.__name__}, found {value!r}.{hint}")
         return value
 
-    def runs(self, defaults: Any, runs: Any, datasets: list[str]) -> dict[str, dict[str, Any]]:
+    def runs(
+        self, defaults: Any, runs: Any, datasets: list[str]
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
+        """All runs with all settings, and which of them are repeats of one another."""
         from reidlab.train import TrainConfig
 
         kinds = typing.get_type_hints(TrainConfig)
         shared = self._fields("defaults", defaults, kinds)
+        own = self._inherited(self._written(runs, kinds))
+        seeds = {
+            name: settings.pop("seeds") for name, settings in own.items() if "seeds" in settings
+        }
         merged = {}
-        for name, own in self.mapping("runs", runs).items():
+        for name, settings in own.items():
             key = f"runs.{name}"
-            settings = shared | self._fields(key, own or {}, kinds)
-            try:
-                merged[name] = dataclasses.asdict(TrainConfig(**settings))
-            except ReidlabError as error:
-                self.fail(key, str(error))
-            self.names(f"{key}.dataset", [merged[name]["dataset"]], datasets)
-        return self._ordered(merged)
+            for member, change in self._members(key, shared | settings, seeds).items():
+                if member in merged or (member != name and member in own):
+                    self.fail(key, f"with its seeds it makes a run {member!r}, which exists.")
+                try:
+                    merged[member] = dataclasses.asdict(TrainConfig(**shared | settings | change))
+                except ReidlabError as error:
+                    self.fail(key, str(error))
+                self.names(f"{key}.dataset", [merged[member]["dataset"]], datasets)
+        families = {name: [_member(name, seed) for seed in seeds[name]] for name in seeds}
+        return self._ordered(merged), families
+
+    def _written(self, runs: Any, kinds: dict[str, type]) -> dict[str, dict[str, Any]]:
+        """Each run's own settings, of the right types; ``seeds`` and ``like`` among them."""
+        written = {}
+        kinds = kinds | {"seeds": list[int], "like": str}
+        for name, own in self.mapping("runs", runs).items():
+            written[name] = given = self._fields(f"runs.{name}", own or {}, kinds)
+            seeds = given.get("seeds", [0])
+            if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+                self.fail(
+                    f"runs.{name}.seeds",
+                    f"expected one or more different numbers from 0 up, found {seeds}.",
+                )
+            if "seed" in given and "seeds" in given:
+                self.fail(f"runs.{name}", "seed and seeds exclude each other: give one.")
+        return written
+
+    def _inherited(self, written: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Each run's settings on top of those of the run that it is ``like``."""
+        graph = {}
+        for name, own in written.items():
+            graph[name] = [own["like"]] if "like" in own else []
+            self.names(f"runs.{name}.like", graph[name], list(written))
+        full = {}
+        for name in self._sorted(graph, "are like each other"):
+            own = dict(written[name])
+            base = dict(full[own.pop("like")]) if "like" in own else {}
+            if "seed" in own or "seeds" in own:  # whichever of the two the other run has
+                base = {key: base[key] for key in base if key not in ("seed", "seeds")}
+            full[name] = base | own
+        return {name: full[name] for name in written}
+
+    def _members(
+        self, key: str, settings: dict[str, Any], seeds: dict[str, list[int]]
+    ) -> dict[str, dict[str, Any]]:
+        """The runs that one entry stands for, each with what it changes.
+
+        What starts from a family starts from its member of the same seed.
+        """
+        name = key.removeprefix("runs.")
+        word, _, source = settings.get("init", "").partition(":")
+        if word != "run" or source not in seeds:
+            source = None
+        if name not in seeds:
+            if source:
+                first = _member(source, seeds[source][0])
+                self.fail(
+                    f"{key}.init",
+                    f"{source!r} is trained with several seeds: start from one of its runs, "
+                    f"such as run:{first}, or give this one the same seeds.",
+                )
+            return {name: {}}
+        members = {}
+        for seed in seeds[name]:
+            members[_member(name, seed)] = change = {"seed": seed}
+            if source and seed not in seeds[source]:
+                self.fail(
+                    f"{key}.init",
+                    f"there is no {source!r} with seed {seed} to start from. It has the seeds "
+                    f"{', '.join(map(str, seeds[source]))}.",
+                )
+            if source:
+                change["init"] = f"run:{_member(source, seed)}"
+        return members
 
     def _fields(self, key: str, value: Any, kinds: dict[str, type]) -> dict[str, Any]:
         given = self.mapping(key, value, list(kinds))
@@ -188,23 +276,33 @@ class _Reader:
             source = _source(config)
             graph[name] = [source] if source else []
             self.names(f"runs.{name}.init", graph[name], list(runs))
+        return {name: runs[name] for name in self._sorted(graph, "start from each other")}
+
+    def _sorted(self, graph: dict[str, list[str]], what: str) -> list[str]:
         try:
-            order = graphlib.TopologicalSorter(graph).static_order()
-            return {name: runs[name] for name in order}
+            return list(graphlib.TopologicalSorter(graph).static_order())
         except graphlib.CycleError as error:
             circle = " <- ".join(error.args[1])
-            self.fail("runs", f"these start from each other in a circle: {circle}.")
+            self.fail("runs", f"these {what} in a circle: {circle}.")
 
-    def notebooks(self, value: Any, runs: dict[str, Any]) -> dict[str, Notebook]:
+    def notebooks(
+        self, value: Any, runs: dict[str, Any], families: dict[str, list[str]]
+    ) -> dict[str, Notebook]:
+        """Of ``needs``, ``all`` is every run that is not repeated with seeds."""
         notebooks = {}
+        repeated = {member for members in families.values() for member in members}
+        single = [name for name in runs if name not in repeated]
         for name, own in self.mapping("notebooks", value).items():
             key = f"notebooks.{name}"
             if name == TRAINING:
                 self.fail(key, "this notebook is executed once for every run; list runs instead.")
             given = self.mapping(key, own or {}, ["needs", "parameters"])
             needs = given.get("needs", [])
+            if needs == "all":
+                needs = single
+            self.names(f"{key}.needs", needs, [*runs, *families])
             notebooks[name] = Notebook(
-                needs=list(runs) if needs == "all" else self.names(f"{key}.needs", needs, [*runs]),
+                needs=[run for each in needs for run in families.get(each, [each])],
                 parameters=self.mapping(f"{key}.parameters", given.get("parameters") or {}),
             )
         return notebooks
@@ -214,6 +312,11 @@ class _Reader:
         return RESOURCES | {
             name: self.typed(f"resources.{name}", given[name], int) for name in given
         }
+
+
+def _member(family: str, seed: int) -> str:
+    """Name of a family's run with a seed."""
+    return f"{family}-s{seed}"
 
 
 def _source(config: dict[str, Any]) -> str | None:

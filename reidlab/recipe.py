@@ -12,7 +12,7 @@ from reidlab.models import MODELS
 from reidlab.models.weights import check_init
 from reidlab.runs import read_json
 
-OPTIMIZERS = ("adamw", "amsgrad", "sgd", "muon")
+OPTIMIZERS = ("adamw", "adam", "amsgrad", "sgd", "muon")
 SCHEDULES = ("plateau", "step", "cosine", "onecycle")
 SAMPLERS = ("shuffle", "identities")
 TRIPLETS = ("none", "hinge", "soft")
@@ -26,12 +26,15 @@ RANGES = {
     "epochs": _FROM_0,
     "batch_size": (lambda value: value >= 2, "2 or more, for batch norm"),
     "eval_every": (lambda value: value >= 1, "1 or more"),
+    "momentum": _BELOW_1,
     "lr": _ABOVE_0,
     "weight_decay": _FROM_0,
     "warmup_epochs": _FROM_0,
+    "warmup_start": (lambda value: 0 < value <= 1, "a share of lr, above 0 and up to 1"),
     "label_smoothing": _BELOW_1,
     "margin": _ABOVE_0,
     "center_weight": _FROM_0,
+    "center_lr": _FROM_0,
     "ema": _BELOW_1,
     "flip": _SHARE,
     "pad": _FROM_0,
@@ -63,22 +66,25 @@ class TrainConfig:
             images each, :func:`reidlab.data.batches.identity_batches`).
         num_instances: K; P is ``batch_size`` / K.
         epochs: passes over the training images; 0 evaluates the initial weights only.
-        optimizer: ``adamw``, ``amsgrad`` (torchreid's for fine-tuning OSNet), ``sgd`` (momentum
-            0.9, the OSNet paper's from scratch) or ``muon`` (:class:`reidlab.muon.Muon`, which
-            learns most in few epochs).
+        optimizer: ``adamw``, ``adam`` (the strong baseline's), ``amsgrad`` (torchreid's for
+            fine-tuning OSNet), ``sgd`` (the OSNet paper's from scratch) or ``muon``
+            (:class:`reidlab.muon.Muon`, which learns most in few epochs).
+        momentum: of ``sgd``; the others do not use it.
         lr: learning rate (the peak, for ``onecycle``).
         weight_decay: decoupled in ``adamw`` and ``muon``, part of the gradient in the others.
         schedule: ``plateau`` (x0.1 after 5 epochs without a better validation loss), ``step``
             (x0.1 after each of the milestones), ``cosine`` to zero, or ``onecycle`` (up for a
             quarter of the steps, then cosine to zero).
         milestones: epochs of the ``step`` schedule.
-        warmup_epochs: epochs of linear warm-up, from a tenth of ``lr`` to ``lr``, before a
-            ``step`` or ``cosine`` schedule; they count among ``epochs``.
+        warmup_epochs: epochs of linear warm-up, from ``warmup_start`` x ``lr`` to ``lr``, before
+            a ``step`` or ``cosine`` schedule; they count among ``epochs``.
+        warmup_start: 0.1 in the paper of the strong baseline, 0.01 in its code.
         label_smoothing: ε of the cross entropy.
         triplet: batch-hard triplet loss beside the cross entropy: ``none``, ``hinge`` (with
             ``margin``) or ``soft`` (soft margin).
         margin: of the ``hinge`` triplet loss.
         center_weight: β of the centre loss; 0 leaves it out.
+        center_lr: rate of the centres' own SGD; 0 leaves them where they were drawn.
         ema: decay a step of an exponential moving average of the weights, which is what is then
             evaluated and saved; 0 takes the weights as they are.
         flip: probability of a horizontal flip.
@@ -106,15 +112,18 @@ class TrainConfig:
     num_instances: int = 4
     epochs: int = 10
     optimizer: str = "adamw"
+    momentum: float = 0.9
     lr: float = 3e-4
     weight_decay: float = 5e-4
     schedule: str = "plateau"
     milestones: list[int] = field(default_factory=list)
     warmup_epochs: int = 0
+    warmup_start: float = 0.1
     label_smoothing: float = 0.1
     triplet: str = "none"
     margin: float = 0.3
     center_weight: float = 0.0
+    center_lr: float = 0.5
     ema: float = 0.0
     flip: float = 0.5
     pad: int = 10

@@ -5,6 +5,7 @@ A notebook asks for finished runs with :func:`ensure_runs` and leaves tables and
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import logging
@@ -35,6 +36,7 @@ __all__ = [
     "Profile",
     "Results",
     "check_notebooks",
+    "ensure_families",
     "ensure_runs",
     "load_profile",
     "parameters_of",
@@ -69,7 +71,8 @@ def ensure_runs(
 
     Args:
         profile: its name.
-        names: which runs, in this order; default all.
+        names: which runs, in this order; a family stands for its members. Default: all runs that
+            are not repeated with several seeds.
         weights: whether the networks themselves are needed. They are not in git, so a fresh
             clone has the scores of the committed runs but has to train for the weights.
 
@@ -79,15 +82,37 @@ def ensure_runs(
         DataError: data that the runs need are missing.
     """
     checked = load_profile(profile)
-    wanted = list(checked.runs) if names is None else names
-    for name in wanted:
-        if name not in checked.runs:
-            raise _no_run(checked, name)
+    wanted = checked.single if names is None else _runs(checked, names)
     return [_ensure(checked, name, weights) for name in wanted]
 
 
+def ensure_families(profile: str, names: list[str]) -> "dict[str, list[Run]]":
+    """Finished runs by family, as :func:`ensure_runs`: one for each seed, in the seeds' order.
+
+    Args:
+        profile: its name.
+        names: of families; a run that is not repeated is a family of one.
+
+    Raises:
+        StudyError: see :func:`ensure_runs`.
+    """
+    checked = load_profile(profile)
+    return {
+        name: [_ensure(checked, run, weights=False) for run in _runs(checked, [name])]
+        for name in names
+    }
+
+
+def _runs(profile: Profile, names: list[str]) -> list[str]:
+    """Names of runs, with the members of families in their place."""
+    for name in names:
+        if name not in profile.runs and name not in profile.families:
+            raise _no_run(profile, name)
+    return [run for name in names for run in profile.members(name)]
+
+
 def _no_run(profile: Profile, name: str) -> StudyError:
-    known = ", ".join(profile.runs)
+    known = ", ".join([*profile.single, *profile.families])
     return StudyError(f"Profile {profile.name} has no run {name!r}. It has: {known}.")
 
 
@@ -189,20 +214,43 @@ def prepare_data(profile: Profile, name: str) -> None:
 def train_run(profile: Profile, name: str) -> None:
     """Execute the training notebook for one run; the run folder and the notebook are the result.
 
+    The runs of a family are trained one after the other, from the same code but without a
+    notebook each: there are many of them, and the notebooks that read them put them side by side.
+
     A finished run that rests on the same settings, code and initial weights is not trained
     again, and an interrupted one goes on; then only the notebook is new. Anything else in the
-    run's folder makes room: results are regenerated, never edited.
+    run's folder makes room: results are regenerated, never edited. A run that this one starts
+    from is trained before it, if its weights are not there.
     """
+    if name in profile.families:
+        for member in profile.families[name]:
+            train_run(profile, member)
+        return
     if name not in profile.runs:
         raise _no_run(profile, name)
+    source = profile.source(name)
+    if source and not (run_folder(profile.name, source) / "model.safetensors").is_file():
+        train_run(profile, source)
     config, folder = profile.runs[name], run_folder(profile.name, name)
     make_room(folder, config, _rests_on(profile, name))
-    parameters = {"profile": profile.name, "run": name, **config}
     log.info("run %s: %s", name, _summary(config))
-    _run(profile, TRAINING, _executed(profile, TRAINING, name), parameters)
-    if not (folder / "metrics.json").is_file():
-        raise StudyError(f"{TRAINING}.ipynb left no finished run in {folder}.")
+    if name in profile.single:
+        parameters = {"profile": profile.name, "run": name, **config}
+        _run(profile, TRAINING, _executed(profile, TRAINING, name), parameters)
+        if not (folder / "metrics.json").is_file():
+            raise StudyError(f"{TRAINING}.ipynb left no finished run in {folder}.")
+    else:
+        _train(config, folder)
     _mark(profile, f"run/{name}", *map(_sha256, (folder / file for file in RUN_FILES)))
+
+
+def _train(config: dict[str, Any], folder: Path) -> None:
+    """Train without a notebook, in the folder where a notebook would."""
+    from reidlab.train import TrainConfig, fit
+
+    with contextlib.chdir(paths.NOTEBOOKS):  # where a relative name of a checkpoint starts
+        run = fit(TrainConfig(**config), folder)
+    log.info("%s: Rank-1 %.1f, mAP %.1f", run.name, run.metrics["rank1"], run.metrics["mAP"])
 
 
 def _rests_on(profile: Profile, name: str) -> dict[str, str]:

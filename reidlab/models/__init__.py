@@ -27,6 +27,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
         baseline.resnet50,
         baseline.mobilenet_v3_large,
         baseline.osnet_x0_25_bnneck,
+        baseline.resnet50_stride2,
+        baseline.mobilenet_v3_large_sigmoid,
         baseline.resnet50_report,
         baseline.mobilenet_v3_large_report,
         baseline.osnet_x0_25_d1000,

@@ -6,16 +6,18 @@ Papers:
     He, Zhang, Ren, Sun. Deep Residual Learning for Image Recognition. CVPR 2016.
     Howard et al. Searching for MobileNetV3. ICCV 2019 (arXiv 1905.02244).
 
-=========================  =====  ==========  ====================  ============================
-variant                        D  parameters  Mult-Adds at 256x128  as
-=========================  =====  ==========  ====================  ============================
-resnet50                    2048  23,512,128             4,053.3 M  the strong baseline
-mobilenet_v3_large           960   2,973,872               140.3 M  its recipe, a light backbone
-osnet_x0_25_bnneck           512     202,888                82.3 M  its neck on OSNet
-resnet50_report             2048  23,512,128             2,669.2 M  the report's code
-mobilenet_v3_large_report    960   2,973,872               140.3 M  the report's code
-osnet_x0_25_d1000           1000     265,792                82.4 M  the report's code
-=========================  =====  ==========  ====================  ============================
+==========================  =====  ==========  ====================  ============================
+variant                         D  parameters  Mult-Adds at 256x128  as
+==========================  =====  ==========  ====================  ============================
+resnet50                     2048  23,512,128             4,053.3 M  the strong baseline
+mobilenet_v3_large            960   2,973,872               140.3 M  its recipe, a light backbone
+osnet_x0_25_bnneck            512     202,888                82.3 M  its neck on OSNet
+resnet50_stride2             2048  23,512,128             2,669.2 M  one slip of the report's
+mobilenet_v3_large_sigmoid   960   2,973,872               140.3 M  one slip of the report's
+resnet50_report              2048  23,512,128             2,669.2 M  the report's code
+mobilenet_v3_large_report     960   2,973,872               140.3 M  the report's code
+osnet_x0_25_d1000            1000     265,792                82.4 M  the report's code
+==========================  =====  ==========  ====================  ============================
 
 Parameters are without an identity classifier; :func:`report_counts` has the report's counts.
 Names of parameters are torchvision's, so its ImageNet weights load key for key; ``neck`` is ours.
@@ -169,11 +171,21 @@ class MobileNetV3Large(Baseline):
 
 
 class SigmoidMobileNetV3Large(MobileNetV3Large):
-    """MobileNetV3-Large with the report's classifier."""
+    """MobileNetV3-Large with the report's classifier.
+
+    Args:
+        dropout: before the classifier; 0.5 in the report's code.
+        options: of :class:`Baseline`.
+    """
+
+    def __init__(self, dropout: float = 0.5, **options: bool) -> None:
+        super().__init__(**options)
+        self.dropout = dropout
 
     def make_head(self, branch: int, classes: int) -> nn.Module:
         """Dropout, linear layer and a sigmoid, whose output the cross entropy takes for logits."""
-        return nn.Sequential(nn.Dropout(0.5), super().make_head(branch, classes), nn.Sigmoid())
+        linear = super().make_head(branch, classes)
+        return nn.Sequential(nn.Dropout(self.dropout), linear, nn.Sigmoid())
 
 
 class OSNetBNNeck(OSNet):
@@ -202,9 +214,19 @@ def resnet50(last_stride: int = 1) -> ResNet50:
     return ResNet50(last_stride)
 
 
+def resnet50_stride2() -> ResNet50:
+    """The strong baseline with the last stride left at ImageNet's 2: one slip of the report."""
+    return ResNet50(last_stride=2)
+
+
 def mobilenet_v3_large() -> MobileNetV3Large:
     """The report's light model with the strong baseline's neck and losses."""
     return MobileNetV3Large()
+
+
+def mobilenet_v3_large_sigmoid() -> SigmoidMobileNetV3Large:
+    """The light model with a sigmoid before the cross entropy: one slip of the report."""
+    return SigmoidMobileNetV3Large(dropout=0.0)
 
 
 def osnet_x0_25_bnneck(feature_dim: int = 512) -> OSNetBNNeck:

@@ -94,6 +94,8 @@ IMAGENET |= {
 }
 #: Variant -> the network whose files it takes, and the modules that differ and stay fresh.
 VARIANTS = {
+    "resnet50_stride2": ("resnet50", ("neck",)),
+    "mobilenet_v3_large_sigmoid": ("mobilenet_v3_large", ("neck",)),
     "osnet_x0_25_bnneck": ("osnet_x0_25", ("neck",)),
     "osnet_x0_25_d1000": ("osnet_x0_25", ("fc",)),
     "resnet50_report": ("resnet50", ("neck",)),
