@@ -80,3 +80,70 @@ def test_shipped_profiles_are_those_of_the_readme():
         assert profile.runs and profile.description
     assert load_profile("market1501").is_public is False
     assert load_profile("embedded").is_public is True
+
+
+FAMILIES = """
+datasets: [synthetic-tiny-a]
+defaults: {dataset: synthetic-tiny-a, epochs: 1}
+runs:
+  after: {like: base, init: "run:base", epochs: 0}
+  base: {seeds: [3, 0], lr: 0.01}
+  erased: {like: base, erase: 0.5}
+  once: {like: erased, seed: 7}
+notebooks:
+  01-data: {needs: [erased, once]}
+  05-cmc: {needs: all}
+"""
+
+
+def test_families_become_a_run_for_each_seed(tmp_path):
+    profile = profile_of(tmp_path, FAMILIES)
+    assert profile.families == {
+        "after": ["after-s3", "after-s0"],
+        "base": ["base-s3", "base-s0"],
+        "erased": ["erased-s3", "erased-s0"],
+    }
+    assert profile.single == ["once"]
+    assert profile.members("erased") == ["erased-s3", "erased-s0"]
+    assert profile.members("once") == ["once"]
+    runs = profile.runs
+    assert set(runs) == {"once"}.union(*profile.families.values())
+    assert runs["base-s3"] == runs["base-s0"] | {"seed": 3}
+    assert runs["erased-s3"] == runs["base-s3"] | {"erase": 0.5}
+    assert runs["once"] == runs["erased-s3"] | {"seed": 7}
+    assert runs["after-s0"] == runs["base-s0"] | {"init": "run:base-s0", "epochs": 0}
+    assert profile.source("after-s3") == "base-s3"
+    assert list(runs).index("base-s3") < list(runs).index("after-s3")
+    assert profile.notebooks["01-data"].needs == ["erased-s3", "erased-s0", "once"]
+    assert profile.notebooks["05-cmc"].needs == ["once"]
+    assert Profile.from_json(profile.to_json()) == profile
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("seeds: [3, 0]", "seeds: 3", "runs.base.seeds: expected list, found 3"),
+        ("seeds: [3, 0]", "seeds: [3, a]", "runs.base.seeds: expected int, found 'a'"),
+        ("seeds: [3, 0]", "seeds: []", "runs.base.seeds: expected one or more different"),
+        ("seeds: [3, 0]", "seeds: [3, 3]", "different numbers from 0 up, found [3, 3]"),
+        ("seeds: [3, 0]", "seeds: [-1]", "different numbers from 0 up, found [-1]"),
+        ("seeds: [3, 0]", "seeds: [3, 0], seed: 1", "runs.base: seed and seeds exclude"),
+        ("epochs: 1}", "seeds: [1]}", "defaults.seeds: unknown key"),
+        ("like: erased", "like: erazed", "runs.once.like: there is no 'erazed'. Did you mean"),
+        ("base: {", "base: {like: once, ", "these are like each other in a circle"),
+        ("epochs: 0}", "seeds: [3, 1], epochs: 0}", "there is no 'base' with seed 1 to start"),
+        (
+            "seed: 7",
+            'seed: 7, init: "run:base"',
+            "start from one of its runs, such as run:base-s3",
+        ),
+        ("once:", "base-s3:", "with its seeds it makes a run 'base-s3', which exists"),
+        ("seeds: [3, 0]", "seeds: [3, 0], erase: 2.0", "runs.base: erase=2.0"),
+        ("[erased, once]", "[erazed]", "notebooks.01-data.needs: there is no 'erazed'"),
+    ],
+)
+def test_errors_of_families_name_file_and_key(tmp_path, old, new, complaint):
+    assert old in FAMILIES
+    with pytest.raises(StudyError, match=r"config/mine\.yaml") as error:
+        profile_of(tmp_path, FAMILIES.replace(old, new))
+    assert complaint in str(error.value)
