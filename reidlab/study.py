@@ -325,7 +325,8 @@ def report(profile: Profile) -> None:
     """Write the page that shows every score, figure and table."""
     from reidlab.runs import load_run, runs_table
 
-    runs = [load_run(run_folder(profile.name, name)) for name in profile.runs]
+    # Families have their own tables, with means over their seeds.
+    runs = [load_run(run_folder(profile.name, name)) for name in profile.single]
     page = write_report(profile.name, profile.description, runs_table(runs))
     log.info("results: %s", page)
     _mark(profile, "report", _sha256(page))

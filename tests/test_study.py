@@ -71,6 +71,39 @@ def test_ensure_runs_trains_what_is_missing_and_only_that(tmp_path, monkeypatch)
         study.ensure_runs("smoke", ["c"])
 
 
+def test_family_is_trained_run_by_run_and_before_it_what_it_starts_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("REIDLAB_RESULTS", str(tmp_path))
+    text = """
+    datasets: [synthetic-tiny-a]
+    defaults: {dataset: synthetic-tiny-a, height: 32, width: 16, epochs: 0, pad: 0}
+    runs:
+      base: {seeds: [2, 1]}
+      after: {like: base, init: "run:base"}
+    """
+    (tmp_path / "mine.yaml").write_text(text)
+    profile = load_profile("mine", tmp_path)
+    monkeypatch.setattr(study, "load_profile", lambda name: profile)
+    study.train_run(profile, "after")
+    made = sorted(folder.name for folder in (tmp_path / "mine" / "runs").iterdir())
+    assert made == ["after-s1", "after-s2", "base-s1", "base-s2"]
+    marks = sorted(mark.name for mark in (tmp_path / "mine" / ".done" / "run").iterdir())
+    assert marks == made
+    assert not (tmp_path / "mine" / "notebooks").exists()
+
+    families = study.ensure_families("mine", ["after", "base-s1"])
+    assert {name: [run.name for run in runs] for name, runs in families.items()} == {
+        "after": ["after-s2", "after-s1"],
+        "base-s1": ["base-s1"],
+    }
+    assert [run.config["seed"] for run in families["after"]] == [2, 1]
+    base = study.ensure_runs("mine", ["base"])
+    assert [run.metrics for run in base] == [run.metrics for run in families["after"]]
+    assert base[0].metrics != base[1].metrics
+    assert study.ensure_runs("mine") == []  # families are asked for by name
+    with pytest.raises(StudyError, match=r"no run 'c'\. It has: after, base"):
+        study.ensure_families("mine", ["c"])
+
+
 @pytest.fixture
 def finished(tmp_path):
     """A run folder as the graph leaves it, and what it rests on."""
@@ -136,7 +169,7 @@ def checkout(tmp_path):
     shutil.copy(paths.ROOT / "Snakefile", tmp_path)
     results = tmp_path / "results" / "smoke"
     marks = [*everything("smoke"), "report"]
-    notebooks = [f"03-training/{name}" for name in load_profile("smoke").runs]
+    notebooks = [f"03-training/{name}" for name in load_profile("smoke").single]
     notebooks += load_profile("smoke").notebooks
     files = [f".done/{mark}" for mark in marks] + [f"notebooks/{name}.ipynb" for name in notebooks]
     for file in files:
