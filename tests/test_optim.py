@@ -18,7 +18,7 @@ class Branch(nn.Module):
 
 def steps_of(config: TrainConfig, gradients: list[float], start: float = 1.0) -> list[float]:
     weight = nn.Parameter(torch.tensor([start], dtype=torch.float64))
-    optimizer = make_optimizer(config, [weight])
+    optimizer = make_optimizer(config, nn.ParameterList([weight]), nn.ParameterList())
     values = []
     for gradient in gradients:
         weight.grad = torch.tensor([gradient], dtype=torch.float64)
@@ -65,7 +65,7 @@ def test_warmup_rises_in_a_line_from_its_start(start):
     config = TrainConfig(
         schedule="step", milestones=[4], warmup_epochs=2, warmup_start=start, epochs=6, lr=0.5
     )
-    optimizer = make_optimizer(config, [nn.Parameter(torch.ones(1))])
+    optimizer = make_optimizer(config, nn.ParameterList([torch.ones(1)]), nn.ParameterList())
     scheduler = make_scheduler(config, optimizer, steps=5)
     rates = []
     for _ in range(30):
