@@ -33,7 +33,7 @@ def test_pairing_takes_out_what_a_seed_does_to_both():
     luck = rng.normal(scale=5, size=4)
     found = seed_difference(luck, luck + 1 + rng.normal(scale=0.1, size=4))
     assert found.is_clear
-    assert stats.ttest_ind(luck, luck + 1).pvalue > 0.5
+    assert stats.ttest_ind(luck, luck + 1).pvalue > 0.3  # which does not see it
 
 
 def test_interval_holds_the_truth_as_often_as_it_says():

@@ -33,7 +33,7 @@ def seed_plot(table: pd.DataFrame, seeds: dict[str, list[float]]) -> Figure:
     left.set_yticks(_places(table), table["row"])
     left.set(xlabel="mAP (%): a dot for each seed, a bar for the mean", ylim=_limits(table))
     _differences(right, table)
-    _legend(figure, right)
+    _legend(figure, right, table)
     return figure
 
 
@@ -48,7 +48,7 @@ def difference_plot(table: pd.DataFrame) -> Figure:
     axes.set_yticks(_places(table), table["row"])
     axes.set_ylim(_limits(table))
     _differences(axes, table)
-    _legend(figure, axes)
+    _legend(figure, axes, table)
     return figure
 
 
@@ -68,9 +68,11 @@ def _differences(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xlabel("difference in mAP (points)")
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    axes.plot([], [], color=BLACK, linewidth=2, label="interval over the seeds")
-    axes.plot([], [], color=LIGHT, linewidth=9, label="interval over the people searched for")
+def _legend(figure: Figure, axes: Axes, table: pd.DataFrame) -> None:
+    if table["low"].notna().any():
+        axes.plot([], [], color=BLACK, linewidth=2, label="interval over the seeds")
+    if table["query_low"].notna().any():
+        axes.plot([], [], color=LIGHT, linewidth=9, label="interval over the people searched for")
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(handles)))
 
@@ -91,6 +93,8 @@ def kind_dots(table: pd.DataFrame, xlabel: str = "mAP (%)") -> Figure:
         axes.hlines(places[label], *span, color=LIGHT, linewidth=3, zorder=1)
     for i, kind in enumerate(dict.fromkeys(table["kind"])):
         rows = table[(table["kind"] == kind) & table["value"].notna()]
+        if not len(rows):
+            continue
         axes.plot(
             rows["value"],
             [places[label] for label in rows["label"]],
@@ -101,7 +105,7 @@ def kind_dots(table: pd.DataFrame, xlabel: str = "mAP (%)") -> Figure:
         )
     axes.set_yticks([*places.values()], [*places])
     axes.set(xlabel=xlabel, ylim=(-0.6, len(labels) - 0.4))
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.06 * table["value"].max())
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
