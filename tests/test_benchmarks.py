@@ -39,7 +39,7 @@ def test_images_beyond_market_are_distractors():
     _, gallery = ranking.features(queries=1, gallery=16_913)
     assert (gallery.pids[:15_913] > 0).all() and (gallery.pids[15_913:] == 0).all()
     near, far = gallery.features[:15_913], gallery.features[15_913:]
-    assert far.norm(dim=1).mean().item() == pytest.approx(near.norm(dim=1).mean(), rel=0.01)
+    assert far.norm(dim=1).mean().item() == pytest.approx(near.norm(dim=1).mean().item(), rel=0.01)
 
 
 def test_features_are_the_same_decoded_or_not_and_with_torchreid(monkeypatch):
