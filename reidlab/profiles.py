@@ -187,7 +187,7 @@ class _Reader:
         seeds = {
             name: settings.pop("seeds") for name, settings in own.items() if "seeds" in settings
         }
-        merged = {}
+        merged, entry = {}, {}
         for name, settings in own.items():
             key = f"runs.{name}"
             for member, change in self._members(key, shared | settings, seeds).items():
@@ -198,15 +198,21 @@ class _Reader:
                 except ReidlabError as error:
                     self.fail(key, str(error))
                 self.names(f"{key}.dataset", [merged[member]["dataset"]], datasets)
+                entry[member] = name
         families = {name: [_member(name, seed) for seed in seeds[name]] for name in seeds}
+        position = {name: place for place, name in enumerate(runs or {})}
+        merged = dict(sorted(merged.items(), key=lambda item: position[entry[item[0]]]))
         return self._ordered(merged), families
 
     def _written(self, runs: Any, kinds: dict[str, type]) -> dict[str, dict[str, Any]]:
         """Each run's own settings, of the right types; ``seeds`` and ``like`` among them."""
         written = {}
-        kinds = kinds | {"seeds": list[int], "like": str}
+        kinds = kinds | {"seeds": list[int], "like": str, "preset": str}
         for name, own in self.mapping("runs", runs).items():
-            written[name] = given = self._fields(f"runs.{name}", own or {}, kinds)
+            given = self._fields(f"runs.{name}", own or {}, kinds)
+            if "preset" in given:
+                given = self._preset(f"runs.{name}", given.pop("preset")) | given
+            written[name] = given
             seeds = given.get("seeds", [0])
             if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
                 self.fail(
@@ -217,8 +223,16 @@ class _Reader:
                 self.fail(f"runs.{name}", "seed and seeds exclude each other: give one.")
         return written
 
+    def _preset(self, key: str, name: str) -> dict[str, Any]:
+        """What a recipe of :data:`reidlab.train.PRESETS` says; it leaves data and seed open."""
+        from reidlab.train import PRESETS
+
+        self.names(f"{key}.preset", [name], list(PRESETS))
+        recipe = dataclasses.asdict(PRESETS[name])
+        return {key: recipe[key] for key in recipe if key not in ("dataset", "init", "seed")}
+
     def _inherited(self, written: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Each run's settings on top of those of the run that it is ``like``."""
+        """Each run's settings on top of those of the run that it is ``like``, which comes first."""
         graph = {}
         for name, own in written.items():
             graph[name] = [own["like"]] if "like" in own else []
@@ -230,7 +244,7 @@ class _Reader:
             if "seed" in own or "seeds" in own:  # whichever of the two the other run has
                 base = {key: base[key] for key in base if key not in ("seed", "seeds")}
             full[name] = base | own
-        return {name: full[name] for name in written}
+        return full
 
     def _members(
         self, key: str, settings: dict[str, Any], seeds: dict[str, list[int]]

@@ -226,7 +226,27 @@ class TrainConfig:
 
 
 #: Recipes under the names that the notebooks use.
-PRESETS = {"report": TrainConfig()}
+PRESETS = {
+    "report": TrainConfig(),
+    # The most from scratch in twenty minutes of two CPU cores, on Market-1501.
+    "fast": TrainConfig(
+        model="osnet_x0_5",
+        height=128,
+        width=64,
+        sizes=[[12, 96, 48]],
+        pad=5,
+        batch_size=64,
+        epochs=24,
+        optimizer="muon",
+        lr=0.02,
+        schedule="onecycle",
+        erase=0.4,
+        val_fraction=0.0,
+        eval_every=24,
+        distance="cosine",
+        flip_test=True,
+    ),
+}
 
 
 def changed_settings(config: TrainConfig, folder: Path) -> set[str]:

@@ -1,9 +1,12 @@
 """Profiles: merging, checking, and errors that name file and key."""
 
+import dataclasses
+
 import pytest
 
 from reidlab.errors import StudyError
 from reidlab.profiles import Profile, load_profile, profile_names
+from reidlab.train import PRESETS
 
 GOOD = """
 description: d
@@ -73,7 +76,7 @@ def test_unknown_profile_lists_those_that_exist():
 
 
 def test_shipped_profiles_are_those_of_the_readme():
-    names = {"smoke", "embedded", "market1501", "paper", "pretrain"}
+    names = {"smoke", "embedded", "market1501", "comparison", "paper", "pretrain"}
     assert names <= set(profile_names())
     for name in names:
         profile = load_profile(name)
@@ -147,3 +150,18 @@ def test_errors_of_families_name_file_and_key(tmp_path, old, new, complaint):
     with pytest.raises(StudyError, match=r"config/mine\.yaml") as error:
         profile_of(tmp_path, FAMILIES.replace(old, new))
     assert complaint in str(error.value)
+
+
+def test_a_preset_gives_its_recipe_and_leaves_the_data_open(tmp_path):
+    text = """
+datasets: [synthetic-tiny-a]
+defaults: {dataset: synthetic-tiny-a, epochs: 1, lr: 0.5}
+runs:
+  fast: {preset: fast, seeds: [1, 2], erase: 0.25}
+"""
+    profile = profile_of(tmp_path, text)
+    recipe = dataclasses.asdict(PRESETS["fast"])
+    own = {"dataset": "synthetic-tiny-a", "erase": 0.25, "seed": 2}
+    assert profile.runs["fast-s2"] == recipe | own
+    with pytest.raises(StudyError, match=r"runs\.fast\.preset: there is no 'fats'. Did you mean"):
+        profile_of(tmp_path, text.replace("preset: fast", "preset: fats"))

@@ -1,6 +1,8 @@
 """README.md says what is there: the committed tables, the notebooks, commands and profiles."""
 
 import contextlib
+import dataclasses
+import json
 import re
 import subprocess
 
@@ -12,10 +14,11 @@ import yaml
 from reidlab import paths, readme
 from reidlab.errors import StudyError
 from reidlab.profiles import load_profile, profile_names
+from reidlab.train import PRESETS
 
 FILE = paths.ROOT / "README.md"
 TEXT = FILE.read_text()
-SOURCES = ("results/*/tables/*.csv", "results/*/runs/*/provenance.json")
+SOURCES = ("results/*/tables/*.csv", "results/*/runs/*/*.json", "results/*/runs/*/history.csv")
 
 
 def committed_results(folder):
@@ -116,6 +119,22 @@ def test_render_shows_the_nearest_published_number_that_was_read(tmp_path):
     assert "| 256×128, euclidean | 61.2 |" in readme.render(tmp_path)
     assert "| 92.2 / 18.6, the report |" in text
     assert "recalled" not in text and "farther" not in text
+
+
+def test_the_fast_recipe_is_shown_with_its_spread(tmp_path):
+    write_tables(tmp_path, "market1501", [scores()])
+    for seed, (rank1, mean_ap) in enumerate([(80.0, 60.0), (82.0, 61.0), (84.0, 65.0)]):
+        run = tmp_path / "market1501" / "runs" / f"market-fast-s{seed}"
+        run.mkdir(parents=True)
+        config = dataclasses.asdict(dataclasses.replace(PRESETS["fast"], seed=seed))
+        (run / "config.json").write_text(json.dumps(config))
+        (run / "metrics.json").write_text(json.dumps({"rank1": rank1, "mAP": mean_ap}))
+        (run / "provenance.json").write_text(json.dumps({"device": "cpu", "threads": 2}))
+        (run / "history.csv").write_text("train_seconds\n500\n640\n")
+    shown = readme.render(tmp_path)
+    assert "19.0 ± 0.0 | 82.0 ± 2.0 | 62.0 ± 2.6 |" in shown
+    assert "over seeds 0 and 1 and 2;" in shown
+    assert "cpu, 2 threads" in shown
 
 
 def test_render_without_any_results_says_what_to_do(tmp_path):
