@@ -168,10 +168,10 @@ def evaluate(
     Args:
         query: Features of the queries, (Q, D).
         gallery: Features of the gallery, (G, D), distractors included, junk (pid -1) dropped.
-        distance: "euclidean", "cosine", "correlation", "cityblock" or "minkowski" (order 3); or
-            distances that were made elsewhere, as re-ranking or a network that scores pairs
-            makes them: a matrix (Q, G), or an iterable of blocks of its rows. Smaller is nearer,
-            and the features are then not looked at.
+        distance: "euclidean", "cosine", "correlation", "cityblock" or "minkowski" (order 3;
+            "minkowski:p" for order p); or distances that were made elsewhere, as re-ranking or a
+            network that scores pairs makes them: a matrix (Q, G), or an iterable of blocks of
+            its rows. Smaller is nearer, and the features are then not looked at.
         max_rank: Length of the CMC curve; it may exceed the size of the gallery.
         same_camera_rule: Remove the gallery images of the query's identity and camera from its
             list. False is for data that has no cameras.

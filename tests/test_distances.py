@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 
-from reidlab.distances import DISTANCES
+from reidlab.distances import DISTANCES, feature_blocks, known_distance
 from reidlab.errors import ReidlabError
 from reidlab.metrics import evaluate, retrieve
 from tests.test_metrics import pairwise, random_sets
@@ -18,6 +19,67 @@ def test_a_block_written_over_another_equals_a_fresh_one(distance):
     fresh = prepare(gallery.features)(query.features)
     memory = torch.full_like(fresh, torch.nan)
     assert torch.equal(prepare(gallery.features)(query.features, memory), fresh)
+
+
+ORDERS = (0.1, 0.5, 1, 1.5, 2, 2.5, 3, 4, 4.5, 7.3, 20, 100, np.inf)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_minkowski_of_any_order_equals_scipy(order):
+    query, gallery = random_sets(seed=17, dim=37)
+    expected = cdist(query.features.double(), gallery.features.double(), "minkowski", p=order)
+    found = torch.cat(list(feature_blocks(query.features, gallery.features, f"minkowski:{order}")))
+    np.testing.assert_allclose(found, expected, rtol=2e-4 if order < 1 else 1e-5)
+
+
+def test_minkowski_of_order_3_is_the_one_without_a_number():
+    query, gallery = random_sets(seed=18)
+    with_number, without = (
+        evaluate(query, gallery, name).per_query for name in ("minkowski:3", "minkowski")
+    )
+    pd.testing.assert_frame_equal(with_number, without)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_minkowski_neither_vanishes_nor_overflows(scale):
+    query, gallery = random_sets(seed=19)
+    for order in (3, 8, 20):
+        order_of, _ = known_distance(f"minkowski:{order}")
+        expected = order_of(gallery.features)(query.features) * scale
+        found = order_of(gallery.features * scale)(query.features * scale)
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_minkowski_does_not_depend_on_the_block():
+    query, gallery = random_sets(seed=20)
+    block_distance = known_distance("minkowski")[0](gallery.features)
+    together = block_distance(query.features)
+    assert torch.equal(together[1:], block_distance(query.features[1:]))
+
+
+@pytest.mark.parametrize("order", ["1.5", "3", "7"])
+def test_equal_images_are_at_equal_distances(order):
+    query, gallery = random_sets(seed=23, num_gallery=211, dim=37)
+    twice = torch.cat([gallery.features, gallery.features])
+    found = known_distance(f"minkowski:{order}")[0](twice)(query.features)
+    assert torch.equal(found[:, :211], found[:, 211:])
+
+
+def test_minkowski_of_features_that_are_all_zero():
+    assert known_distance("minkowski")[0](torch.zeros(3, 5))(torch.zeros(2, 5)).eq(0).all()
+
+
+@pytest.mark.parametrize("order", ["0", "-1", "0.05", "nan", "three", ""])
+def test_an_order_that_makes_no_distance_is_named(order):
+    query, gallery = random_sets(seed=21)
+    with pytest.raises(ReidlabError, match=f"'minkowski:{order}'.*from 0.1 up, or inf"):
+        evaluate(query, gallery, f"minkowski:{order}")
+
+
+def test_a_distance_that_does_not_exist_is_named_with_those_that_do():
+    query, gallery = random_sets(seed=22)
+    with pytest.raises(ReidlabError, match=r"'hamming'; known are euclidean.*minkowski:p"):
+        evaluate(query, gallery, "hamming")
 
 
 def in_blocks(distmat, size=7):
