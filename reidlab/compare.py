@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from reidlab.errors import StudyError
+from reidlab.bootstrap import percentiles, redrawn_means, require_same_queries
 
 
 @dataclass(frozen=True)
@@ -65,33 +64,13 @@ def paired_difference(
     >>> better.mean, better.low, better.high, better.is_clear
     (0.5, 0.5, 0.5, True)
     """
-    keys = ["query", "pid", "camid", "valid"]
-    same = len(first) == len(second) and all(
-        np.array_equal(first[key].to_numpy(), second[key].to_numpy()) for key in keys
-    )
-    if not same:
-        raise StudyError(
-            f"The two runs answered different queries ({len(first)} and {len(second)}): compare "
-            "runs that were evaluated on the same data set."
-        )
+    require_same_queries({"the first run": first, "the second": second})
     valid = first["valid"].to_numpy(dtype=bool)
     table = first.loc[valid, ["query", "pid", "camid"]].reset_index(drop=True)
     table["first"] = first.loc[valid, "ap"].to_numpy()
     table["second"] = second.loc[valid, "ap"].to_numpy()
     table["difference"] = table["second"] - table["first"]
-    means = _redrawn_means(table["difference"].to_numpy(), table[by].to_numpy(), samples, seed)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    means = redrawn_means(table["difference"].to_numpy(), table[by].to_numpy(), samples, seed)
+    low, high = percentiles(means, confidence)
     mean = float(table["difference"].mean())
     return Difference(table, mean, float(low), float(high), confidence)
-
-
-def _redrawn_means(values: np.ndarray, groups: np.ndarray, samples: int, seed: int) -> np.ndarray:
-    """Means (samples,) of ``values`` when whole groups are drawn with replacement."""
-    _, group = np.unique(groups, return_inverse=True)
-    sums, sizes = np.bincount(group, values), np.bincount(group)
-    rng = np.random.default_rng(seed)
-    means = np.empty(samples)
-    for i in range(samples):  # one at a time: all at once would need samples x queries numbers
-        drawn = rng.integers(len(sums), size=len(sums))
-        means[i] = sums[drawn].sum() / sizes[drawn].sum()
-    return means
