@@ -151,7 +151,8 @@ def compare(name: str, stage: Stage, work: dict, size: str) -> tuple[dict, list[
     results = {side: calls[0]["result"] for side, calls in taken.items() if "result" in calls[0]}
     require_agreement(name, results, stage)
     given = stage.given_mb(**work)
-    return {side: _summary(calls, given) for side, calls in taken.items()}, points
+    summaries = {side: _summary(calls, given) for side, calls in taken.items()}
+    return summaries, with_rounds(points, summaries, work[stage.growth.over])
 
 
 def _rounds(stage: Stage, sides: dict[str, Side], work: dict, size: str) -> dict:
@@ -205,6 +206,17 @@ def grow(name: str, stage: Stage, sides: dict[str, Side], work: dict, size: str)
                 }
             )
     return points
+
+
+def with_rounds(points: list[dict], sides: dict[str, dict], amount: int) -> list[dict]:
+    """The points of the growth and, where it is not among them, what the rounds measured."""
+    known = {(point["side"], point["amount"]) for point in points}
+    added = [
+        {"side": side, "amount": amount, "seconds": found["median"], "peak_mb": found["peak_mb"]}
+        for side, found in sides.items()
+        if "stopped" not in found and (side, amount) not in known
+    ]
+    return sorted(points + added, key=lambda point: (point["side"], point["amount"]))
 
 
 def require_agreement(name: str, results: dict[str, dict], stage: Stage) -> None:

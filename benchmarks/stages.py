@@ -30,7 +30,7 @@ class Growth:
     Attributes:
         over: the setting that grows.
         axis: its name in the figure.
-        amounts: by size and side, ascending.
+        amounts: by size and side, ascending; the rounds add the amount of the size itself.
         along: settings that grow in proportion.
     """
 
@@ -122,16 +122,16 @@ STAGES = {
             over="amount",
             axis="gallery images",
             amounts={
-                "tiny": {"reidlab": [900, 1_600], "torchreid": [900], "product": [900, 1_600]},
+                "tiny": {"reidlab": [900], "torchreid": [900], "product": [900]},
                 "quick": {
-                    "reidlab": [4_000, 8_000, 16_000, 32_000],
+                    "reidlab": [4_000, 8_000, 32_000],
                     "torchreid": [2_000, 4_000, 8_000],
-                    "product": [4_000, 8_000, 16_000, 32_000],
+                    "product": [4_000, 8_000, 32_000],
                 },
                 "full": {
-                    "reidlab": [2_000, 4_000, 8_000, 16_000, 32_000],
+                    "reidlab": [2_000, 4_000, 8_000, 32_000],
                     "torchreid": [2_000, 4_000, 8_000],
-                    "product": [2_000, 4_000, 8_000, 16_000, 32_000],
+                    "product": [2_000, 4_000, 8_000, 32_000],
                 },
             },
         ),
@@ -197,9 +197,9 @@ STAGES = {
             over="epochs",
             axis="epochs",
             amounts={
-                "tiny": {"reidlab": [1, 2], "torchreid": [1]},
-                "quick": {"reidlab": [1, 3], "torchreid": [1, 2]},
-                "full": {"reidlab": [1, 2, 4], "torchreid": [1, 2, 4]},
+                "tiny": {"reidlab": [2], "torchreid": []},
+                "quick": {"reidlab": [3], "torchreid": [2]},
+                "full": {"reidlab": [2, 4], "torchreid": [2, 4]},
             },
         ),
         rounds={"full": {"reidlab": 3}},
@@ -218,7 +218,7 @@ STAGES = {
             along=("queries",),
             axis="gallery images",
             amounts={
-                "tiny": {"reidlab": [1_000, 1_500], "torchreid": [1_000, 1_200]},
+                "tiny": {"reidlab": [1_000, 1_200], "torchreid": [1_000]},
                 "quick": {"reidlab": [1_000, 2_000, 4_000], "torchreid": [1_000, 2_000]},
                 "full": {
                     "reidlab": [1_000, 2_000, 4_000, 8_000],

@@ -222,6 +222,22 @@ def test_a_side_that_takes_too_much_leaves_the_others_their_turns():
     assert summary == {"seconds": [1.0] * 3, "median": 1.0, "peak_mb": 40}
 
 
+def test_growth_goes_on_to_what_the_rounds_measured():
+    points = [
+        {"side": side, "amount": amount, "seconds": 9.0, "peak_mb": 9}
+        for side, amount in (("torchreid", 100), ("reidlab", 100), ("reidlab", 300))
+    ]
+    measured = {"median": 1.5, "peak_mb": 40, "seconds": [1.5]}
+    sides = {"reidlab": measured, "torchreid": {"stopped": "after 1 s"}, "product": measured}
+    found = run.with_rounds(points, sides, 200)
+    assert [(point["side"], point["amount"]) for point in found] == [
+        *(("product", 200), ("reidlab", 100), ("reidlab", 200), ("reidlab", 300)),
+        ("torchreid", 100),
+    ]
+    assert found[2] == {"side": "reidlab", "amount": 200, "seconds": 1.5, "peak_mb": 40}
+    assert run.with_rounds(points, sides, 100)[1]["seconds"] == 9.0, "measured once"
+
+
 # --- table and figures ---------------------------------------------------------------------------
 
 
