@@ -183,11 +183,11 @@ class _Reader:
 
         kinds = typing.get_type_hints(TrainConfig)
         shared = self._fields("defaults", defaults, kinds)
-        own = self._inherited(self._written(runs, kinds))
-        seeds = {
-            name: settings.pop("seeds") for name, settings in own.items() if "seeds" in settings
-        }
-        merged, entry = {}, {}
+        written = self._written(runs, kinds)
+        own = self._inherited(written)  # what others are like comes first: so do its errors
+        seeds = {name: own[name].pop("seeds") for name in written if "seeds" in own[name]}
+        families = {name: [_member(name, seed) for seed in seeds[name]] for name in seeds}
+        merged = {}
         for name, settings in own.items():
             key = f"runs.{name}"
             for member, change in self._members(key, shared | settings, seeds).items():
@@ -198,10 +198,7 @@ class _Reader:
                 except ReidlabError as error:
                     self.fail(key, str(error))
                 self.names(f"{key}.dataset", [merged[member]["dataset"]], datasets)
-                entry[member] = name
-        families = {name: [_member(name, seed) for seed in seeds[name]] for name in seeds}
-        position = {name: place for place, name in enumerate(runs or {})}
-        merged = dict(sorted(merged.items(), key=lambda item: position[entry[item[0]]]))
+        merged = {run: merged[run] for name in written for run in families.get(name, [name])}
         return self._ordered(merged), families
 
     def _written(self, runs: Any, kinds: dict[str, type]) -> dict[str, dict[str, Any]]:

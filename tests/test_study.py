@@ -100,7 +100,7 @@ def test_family_is_trained_run_by_run_and_before_it_what_it_starts_from(tmp_path
     assert [run.metrics for run in base] == [run.metrics for run in families["after"]]
     assert base[0].metrics != base[1].metrics
     assert study.ensure_runs("mine") == []  # families are asked for by name
-    with pytest.raises(StudyError, match=r"no run 'c'\. It has: after, base"):
+    with pytest.raises(StudyError, match=r"no run 'c'\. It has: base, after"):
         study.ensure_families("mine", ["c"])
 
 
