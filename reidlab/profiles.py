@@ -229,7 +229,7 @@ class _Reader:
         return {key: recipe[key] for key in recipe if key not in ("dataset", "init", "seed")}
 
     def _inherited(self, written: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Each run's settings on top of those of the run that it is ``like``, which comes first."""
+        """Each run's settings on top of those of the run that it is ``like``; that comes first."""
         graph = {}
         for name, own in written.items():
             graph[name] = [own["like"]] if "like" in own else []
