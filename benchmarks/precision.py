@@ -7,6 +7,7 @@ which a training amplifies; by how much is set against what another seed changes
 """
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,9 @@ class Plain:
     """
 
     def __init__(self, training):
-        from torchreid.reid import models
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metrics that it has not compiled
+            from torchreid.reid import models
 
         config = training.config
         head = training.objective.heads[0].state_dict()

@@ -84,8 +84,8 @@ def _features_stage(model: str, title: str, sizes: dict, growth: dict, rounds: d
     whole = {"model": model, "height": 256, "width": 128}
     small = {"model": model, "height": 64, "width": 32, "dataset": "synthetic-tiny-a"}
     return Stage(
-        title=f"Features from image files, {title} at 256x128",
-        amount="{amount:,} images of {dataset}",
+        title=f"Features from image files, {title}",
+        amount="{amount:,} images of {dataset} at {height}x{width}",
         sides={
             "reidlab": images.features_reidlab,
             "torchreid": images.features_torchreid,
@@ -182,8 +182,9 @@ STAGES = {
         rounds={"full": {"torchreid": 2, "reidlab": 3, "decoded": 3}},
     ),
     "training-x0_25": Stage(
-        title="Training, OSNet x0.25 at 256x128, batches of 16",
-        amount="{epochs} epoch of {amount:,} images of {dataset}",
+        title="Training, OSNet x0.25",
+        amount="{epochs} epoch of {amount:,} images of {dataset} at {height}x{width}, "
+        "batches of {batch_size}",
         sides={"reidlab": images.training_reidlab, "torchreid": images.training_torchreid},
         sizes={
             "tiny": {"amount": 32, "epochs": 1, "model": "osnet_x0_25", "batch_size": 16}
