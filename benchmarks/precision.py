@@ -92,7 +92,7 @@ def _curves(work: dict, folder: Path, scratch: Path, seed: int) -> tuple[dict, s
         for index in training._batches(rng):
             batch, labels = training._batch(images, index, rng), training.labels[index]
             losses["float32"].append(round(plain.step(batch, labels), 4))
-            _, loss = training._forward(batch, labels)
+            _, loss = training._forward(training.network, batch, labels)
             training._step(loss)
             losses["reidlab"].append(round(loss.item(), 4))
             if len(losses["reidlab"]) == work["steps"]:
