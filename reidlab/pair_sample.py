@@ -78,7 +78,7 @@ def _draw_impostors(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Positions (count, 2) of impostor pairs; those that are none are drawn again."""
-    found: list[np.ndarray] = []
+    found = [np.empty((0, 2), np.int64)]
     missing = count
     while missing:
         i, j = rng.integers(len(one[0]), size=count), rng.integers(len(two[0]), size=count)

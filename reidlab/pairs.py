@@ -315,14 +315,11 @@ def _histogram(values: Tensor) -> Tensor:
 
 
 def _from_histograms(genuine: np.ndarray, impostor: np.ndarray) -> PairCounts:
-    filled = np.flatnonzero(genuine + impostor)
-    # From the lower edge of the first filled bin to the upper edge of the last.
-    bins = np.arange(filled[0], filled[-1] + 2, dtype=np.int32)
-    thresholds = (bins << SHIFT).view(np.float32).astype(np.float64)
-    below = (
-        np.concatenate([[0], np.cumsum(counts[bins[:-1]])]).astype(np.int64)
-        for counts in (genuine, impostor)
-    )
+    filled = np.flatnonzero(genuine + impostor).astype(np.int32)
+    # Both edges of every filled bin: between them nothing changes.
+    edges = np.union1d(filled, filled + 1)
+    thresholds = (edges << SHIFT).view(np.float32).astype(np.float64)
+    below = (np.append(0, np.cumsum(counts))[edges] for counts in (genuine, impostor))
     return PairCounts(thresholds, *below)
 
 

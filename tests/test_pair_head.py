@@ -44,7 +44,9 @@ def test_head_is_the_layers_on_difference_and_product_and_symmetric():
         x, y = (side[i] / side[i].norm() * 5**0.5 for side in (a, b))
         pair = torch.cat([(x - y).abs(), x * y])
         hidden = (first.weight @ pair + first.bias).clamp(min=0)
-        assert head(a, b)[i] == pytest.approx((last.weight @ hidden + last.bias).item(), abs=1e-5)
+        assert head(a, b)[i].item() == pytest.approx(
+            (last.weight @ hidden + last.bias).item(), abs=1e-5
+        )
     assert torch.equal(head(a, b), head(b, a))
     assert torch.allclose(head(a, b), head(9 * a, b / 7), atol=1e-5)
 

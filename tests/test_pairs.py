@@ -73,8 +73,11 @@ def test_counts_at_the_thresholds_are_exact():
     genuine, impostor = naive(sets)
     for below, listed in ((counts.genuine, genuine), (counts.impostor, impostor)):
         assert below.tolist() == [(values(listed) < t).sum() for t in counts.thresholds]
-    steps = counts.thresholds[1:] / np.maximum(counts.thresholds[:-1], 1e-9)
-    assert counts.thresholds[0] == 0 and steps[1:].max() <= 1 + 2**-13
+    assert counts.thresholds[0] == 0
+    for distance in (0.25, 0.5, 0.75, 1.0, 2.0, 3.0):
+        after = np.searchsorted(counts.thresholds, distance, "right")
+        low, high = counts.thresholds[after - 1 : after + 1]
+        assert low <= distance < high <= low * (1 + 2**-13)
 
 
 def test_block_totals_are_the_totals_of_the_labels(sets):
