@@ -320,12 +320,10 @@ class Verifier:
                 f"({self.run.path / 'model.safetensors'}) are damaged; train the run again"
             )
         prepare, to_distance = known_distance(self.calibration.distance)
+        a, b = features.double().split(1)
         # Rounding depends on the order by some units in the last place.
-        both = [
-            to_distance(prepare(features[j : j + 1])(features[i : i + 1]))
-            for i, j in ((0, 1), (1, 0))
-        ]
-        return max(0.0, float((both[0] + both[1]) / 2))
+        there, back = to_distance(prepare(b)(a)), to_distance(prepare(a)(b))
+        return max(0.0, float(there + back) / 2)
 
     def _features(self, images: Tensor) -> Tensor:
         """(2, 3, H, W) uint8 -> (2, D), as the run's evaluation makes them."""

@@ -87,7 +87,7 @@ def error_curves(counts: PairCounts, distance: str) -> Figure:
     """
     curve = thinned(counts)
     eer, threshold = equal_error_rate(counts)
-    figure, (left, right) = new_figure(3.6, columns=2)
+    figure, (left, right) = new_figure(4.2, columns=2)
     left.plot(curve.threshold, curve.fmr, color=VERMILLION, label="FMR: two persons accepted")
     left.plot(curve.threshold, curve.fnmr, color=BLUE, label="FNMR: one person rejected")
     left.plot([threshold], [eer], "o", color=BLACK, label=f"equal: {100 * eer:.1f} %")
@@ -95,7 +95,7 @@ def error_curves(counts: PairCounts, distance: str) -> Figure:
     left.set_ylim(max(LEAST, 1 / counts.num_impostor), 1.5)
     left.set(xlabel=f"threshold ({distance} distance)", ylabel="error rate")
     left.set_title("A threshold's two errors")
-    left.legend(loc="lower right")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
     shown = curve[curve.fmr > 0]
     right.plot(shown.fmr, 1 - shown.fnmr, color=BLUE)
@@ -106,12 +106,14 @@ def error_curves(counts: PairCounts, distance: str) -> Figure:
     right.yaxis.set_major_formatter(FuncFormatter(_percent))
     right.set(xlabel="FMR: two persons accepted", ylabel="one person accepted", ylim=(0, 1.02))
     right.set_title("ROC curve")
-    right.legend(loc="upper left")
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
 
 
 def promise_figure(tables: dict[str, pd.DataFrame]) -> Figure:
     """The false match rate that was wanted, and the one that was met, with intervals.
+
+    Logarithmic axes have no zero: a rate of none stands on the lower edge.
 
     Args:
         tables: where the thresholds come from -> :func:`reidlab.verification.threshold_table`.
@@ -123,7 +125,7 @@ def promise_figure(tables: dict[str, pd.DataFrame]) -> Figure:
     low = max(LEAST, min(rates[rates > 0].min(), everything.fmr_low[everything.fmr_low > 0].min()))
     low, high = low / 2, min(1.0, 2 * rates.max())
     axes.plot([low, high], [low, high], color=GREY, linestyle=":", label="as wanted")
-    spread = np.linspace(-0.06, 0.06, len(tables)) if len(tables) > 1 else [0.0]
+    spread = np.linspace(-0.03, 0.03, len(tables)) if len(tables) > 1 else [0.0]
     markers = "osD^"
     for i, (name, table) in enumerate(zip(tables, rows)):
         x = table.wanted_fmr * 10 ** spread[i]  # so that bars do not hide each other
@@ -139,7 +141,7 @@ def promise_figure(tables: dict[str, pd.DataFrame]) -> Figure:
         )
     _log_percent(axes, x=True, y=True)
     axes.set(xlabel="false match rate wanted", ylabel="false match rate met on test people")
-    axes.set(xlim=(low, high), ylim=(low, high))
+    axes.set(xlim=(0.8 * low, high), ylim=(0.8 * low, high))
     axes.legend(title="Threshold chosen on", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
