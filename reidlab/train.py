@@ -134,6 +134,7 @@ class _Training:
             average = get_ema_multi_avg_fn(config.ema)
             self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.history: list[dict[str, float]] = []
+        self.ranking: Ranking | None = None  # of the latest evaluation
         self.seconds_before = 0.0
         # Nothing is written before data, weights and settings have proved good.
         out.mkdir(parents=True, exist_ok=True)
@@ -156,8 +157,9 @@ class _Training:
                 self.scheduler.step(row["val_loss"])
             start = time.perf_counter()
             if epoch % self.config.eval_every == 0 or epoch == self.config.epochs:
-                ranking = self.rank().summary()
-                row |= {"rank1": ranking["rank1"], "mAP": ranking["mAP"]}
+                self.ranking = self.rank()
+                scores = self.ranking.summary()
+                row |= {"rank1": scores["rank1"], "mAP": scores["mAP"]}
             row["eval_seconds"] = round(time.perf_counter() - start, 2)
             self.history.append(row)
             self._save_checkpoint()
@@ -188,7 +190,8 @@ class _Training:
         columns = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
         columns += ["rank1", "mAP", "train_seconds", "eval_seconds"]
         pd.DataFrame(self.history, columns=columns).to_csv(self.out / "history.csv", index=False)
-        ranking = self.rank()
+        # The last epoch has been evaluated, unless it ran before an interruption.
+        ranking = self.ranking if self.ranking is not None else self.rank()
         seconds = self.seconds_before + time.perf_counter() - self.started
         provenance = self.environment | {
             "seed": self.config.seed,
