@@ -82,6 +82,6 @@ $(READY): requirements.lock pyproject.toml
 		$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip install --quiet uv; } || { \
 		echo "Could not fetch uv with $(PYTHON) -m venv and pip. On Debian and Ubuntu:"; \
 		echo "apt install python3-venv. Or install uv yourself; it is used when on PATH."; exit 1; }
-	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
