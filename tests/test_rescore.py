@@ -2,11 +2,12 @@
 
 import shlex
 
+import nbformat
 import pandas as pd
 import pytest
 import torch
 
-from reidlab import rescore
+from reidlab import paths, rescore
 from reidlab.bootstrap import intervals
 from reidlab.errors import ReidlabError, StudyError
 from reidlab.metrics import evaluate
@@ -168,3 +169,21 @@ def test_a_run_without_weights_is_an_error_that_names_the_file(tmp_path, monkeyp
 def test_a_run_that_the_profile_does_not_have_is_named():
     with pytest.raises(StudyError, match="has no run 'a-nine'"):
         rescore.study.ensure_runs("smoke", ["a-nine"], weights=True)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("distances = ['euclidean', 'hamming']", "'hamming'; known are euclidean"),
+        ("orders = [2, 0]", "'minkowski:0': the order .* must be a number from 0.1 up"),
+        ("orders = [-1]", "'minkowski:-1'"),
+        ("runs = ['a-nine']", "Profile smoke has no run 'a-nine'"),
+        ("profile = 'nowhere'", "nowhere"),
+    ],
+)
+def test_the_notebook_refuses_bad_parameters_before_it_computes(parameters, message, monkeypatch):
+    monkeypatch.setattr("reidlab.study._ensure", lambda *_: pytest.fail("a run was trained"))
+    notebook = nbformat.read(paths.NOTEBOOKS / "08-distances.ipynb", as_version=4)
+    defaults, setup, *_ = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    with pytest.raises(ReidlabError, match=message):
+        exec(f"{defaults}\n{parameters}\n{setup}", {})
