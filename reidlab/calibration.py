@@ -166,7 +166,7 @@ class Calibration:
 def calibrate(
     run: Run,
     features: RunFeatures | None = None,
-    distance: str | None = None,
+    distance: str = "cosine",
     rates: tuple[float, ...] = RATES,
     samples: int = 1000,
     root: str | Path | None = None,
@@ -176,7 +176,7 @@ def calibrate(
     Args:
         run: a finished run with its weights.
         features: of :func:`run_features`, if they are there already.
-        distance: default is the run's own.
+        distance: default is the cosine: across people, the length of a feature says little.
         rates: wanted false match rates.
         samples: redrawn sets for the intervals.
         root: folder of the data sets; default ``REIDLAB_DATA``.
@@ -188,7 +188,6 @@ def calibrate(
         ReidlabError: see :func:`run_features` and :class:`reidlab.pairs.CrossCameraPairs`.
     """
     config = run.config
-    distance = distance or config["distance"]
     weights = sha256(_weights(run))
     features = run_features(run, root) if features is None else features
     chosen_on = count_pairs(features.calibration, distance=distance)

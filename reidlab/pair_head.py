@@ -110,7 +110,7 @@ class PairHeadConfig:
     hidden: int = 64
     steps: int = 1500
     batch_size: int = 512
-    lr: float = 1e-3
+    lr: float = 3e-4
     weight_decay: float = 1e-2
     hard: float = 0.5
     among: int = 8

@@ -201,8 +201,8 @@ def count_pairs(
 ) -> PairCounts:
     """Count all pairs across cameras by distance, exactly.
 
-    Time and traffic are those of the distances; memory is that of one block and of the
-    histogram, 32 MiB each, whatever the number of pairs.
+    Time is about that of the distances; memory is a few times that of one block of them, 32 MiB,
+    whatever the number of pairs.
 
     Args:
         first: see :class:`CrossCameraPairs`.

@@ -19,6 +19,7 @@ from tests.conftest import write_image
 from tests.test_pairs import images, naive, values
 
 RATES = (0.3, 0.1)
+QUICK = {"distance": "euclidean", "rates": RATES, "samples": 20}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def run(place, tmp_path):
 
 
 def test_thresholds_are_those_of_the_training_people_and_kept(place, run):
-    made = c.calibrate(run, rates=RATES, samples=50)
+    made = c.calibrate(run, **QUICK)
     features = c.run_features(run)
     assert features.people == made.people == c.UNSEEN  # random weights have seen nobody
     genuine, impostor = naive(features.calibration)
@@ -72,6 +73,13 @@ def test_thresholds_are_those_of_the_training_people_and_kept(place, run):
     assert json.loads((run.path / c.FILE).read_text())["points"][2]["wanted_fmr"] is None
 
 
+def test_cosine_is_the_default_and_thresholds_are_of_their_distance(run):
+    made = c.calibrate(run, rates=RATES, samples=20)
+    assert made.distance == "cosine"
+    _, impostor = naive(c.run_features(run).calibration, distance="cosine")
+    assert np.mean(values(impostor) < made.points[0]["threshold"]) == pytest.approx(0.3, abs=0.02)
+
+
 def test_a_rate_with_too_few_pairs_is_left_out_and_named(run):
     made = c.calibrate(run, rates=(0.1, 1e-9), samples=20)
     assert [point["point"] for point in made.points] == ["10 %", "EER"]
@@ -80,7 +88,7 @@ def test_a_rate_with_too_few_pairs_is_left_out_and_named(run):
 
 
 def test_verdict_is_distance_against_threshold_whatever_the_images_come_as(place, run):
-    made = c.calibrate(run, rates=RATES, samples=20)
+    made = c.calibrate(run, **QUICK)
     one, two = sorted((place / "query").glob("*.jpg"))[:2]
     dataset = data.load("market-layout", place)
     query = embed(load_model(run), dataset.query, 64, 32, "cpu", "float32")
@@ -98,7 +106,7 @@ def test_verdict_is_distance_against_threshold_whatever_the_images_come_as(place
 
 
 def test_a_grey_or_transparent_picture_is_compared_as_rgb(run):
-    c.calibrate(run, rates=RATES, samples=20)
+    c.calibrate(run, **QUICK)
     verifier = c.Verifier(run)
     grey = np.tile(np.arange(64, dtype=np.uint8), (128, 1))
     coloured = np.repeat(grey[:, :, None], 3, axis=2)
@@ -108,7 +116,7 @@ def test_a_grey_or_transparent_picture_is_compared_as_rgb(run):
 
 
 def test_flip_tested_runs_compare_with_the_mirror_image(run):
-    made = c.calibrate(run, rates=RATES, samples=20)
+    made = c.calibrate(run, **QUICK)
     rng = np.random.default_rng(0)
     picture = np.asarray(
         Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((32, 64))
@@ -151,14 +159,14 @@ def test_people_held_out_whole_are_preferred(place, run):
 def test_missing_damaged_and_foreign_calibrations_are_refused(run):
     with pytest.raises(StudyError, match=r"calibration\.json is missing.*calibrate"):
         c.verify("a.jpg", "b.jpg", run)
-    made = c.calibrate(run, rates=RATES, samples=20)
+    made = c.calibrate(run, **QUICK)
     (run.path / c.FILE).write_text('{"run": "first"}')
     with pytest.raises(StudyError, match=r"calibration\.json is no calibration.*calibrate"):
         c.load_calibration(run)
     (run.path / c.FILE).write_text("{half")
     with pytest.raises(StudyError, match="is no calibration"):
         c.load_calibration(run)
-    c.calibrate(run, rates=RATES, samples=20)
+    c.calibrate(run, **QUICK)
     model = load_model(run)
     model.conv1.conv.weight.data += 1
     save_weights(model, run.path / "model.safetensors", {"model": "osnet_x0_25"})
@@ -172,7 +180,7 @@ def test_missing_damaged_and_foreign_calibrations_are_refused(run):
 
 
 def test_bad_images_are_named(run, tmp_path):
-    c.calibrate(run, rates=RATES, samples=20)
+    c.calibrate(run, **QUICK)
     verifier = c.Verifier(run)
     good = np.zeros((8, 8, 3), dtype=np.uint8)
     (tmp_path / "text.jpg").write_text("no image")
@@ -200,7 +208,7 @@ def test_a_network_that_gives_nan_is_named(run):
     with pytest.raises(ReidlabError, match="NaN, infinite"):
         c.calibrate(run, rates=RATES)
     features = c.RunFeatures(*(images(s, lowest=1) for s in (1, 2, 3)), c.SEEN)
-    made = c.calibrate(run, features, rates=RATES, samples=20)
+    made = c.calibrate(run, features, **QUICK)
 
     good = np.full((8, 8, 3), 255, dtype=np.uint8)
     with pytest.raises(ReidlabError, match=r"NaN or infinite values for image_a and image_b"):

@@ -21,7 +21,7 @@ from reidlab.pairs import count_values
 from reidlab.verification import equal_error_rate
 from tests.test_pairs import images, naive
 
-QUICK = PairHeadConfig(steps=200, batch_size=64, val_every=50)
+QUICK = PairHeadConfig(steps=200, batch_size=64, val_every=50, lr=1e-3)
 
 
 def people(seed, count=24, noise=1.0):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from reidlab.pairs import PairCounts
 from reidlab.plots.style import (
@@ -33,6 +33,7 @@ def _log_percent(axes: Axes, x: bool = False, y: bool = False) -> None:
         if wanted:
             getattr(axes, f"set_{name}scale")("log")
             axis = getattr(axes, f"{name}axis")
+            axis.set_major_locator(LogLocator(numticks=7))
             axis.set_major_formatter(FuncFormatter(_percent))
             axis.set_minor_formatter(NullFormatter())
 
@@ -97,7 +98,7 @@ def error_curves(counts: PairCounts, distance: str) -> Figure:
     left.set_title("A threshold's two errors")
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
-    shown = curve[curve.fmr > 0]
+    shown = curve[curve.fmr >= LEAST]
     right.plot(shown.fmr, 1 - shown.fnmr, color=BLUE)
     right.plot([eer], [1 - eer], "o", color=BLACK, label=f"equal error rate {100 * eer:.1f} %")
     chance = np.geomspace(max(LEAST, 1 / counts.num_impostor), 1, 100)
