@@ -403,7 +403,7 @@ def test_labels_from_zero(root):
 
 def test_without_h5py(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(DataError, match=r"h5py.* not installed.*uv pip install .* h5py"):
+    with pytest.raises(DataError, match=r"h5py.* not installed.*make add PACKAGE=h5py"):
         data.load("cuhk03-labeled", root)
 
 
