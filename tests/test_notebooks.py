@@ -103,6 +103,16 @@ def test_python_of_a_cell_stays_short_and_helpers_stay_in_the_package(source):
         assert not any(isinstance(node, ast.ClassDef) for node in ast.parse(cell.source).body)
 
 
+def test_no_two_notebooks_write_the_same_file():
+    writers = {}
+    for source in SOURCES:
+        for cell in read(source).cells:
+            for folder, name in re.findall(r'results\.(\w+)\([^"]*?"([^"]+)"\)', cell.source):
+                writers.setdefault((folder, name), set()).add(source.stem)
+    assert len(writers) > 30
+    assert {file: names for file, names in writers.items() if len(names) > 1} == {}
+
+
 def test_training_notebook_takes_every_setting_of_a_run():
     from dataclasses import fields
 
