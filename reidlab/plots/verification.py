@@ -33,7 +33,7 @@ def _log_percent(axes: Axes, x: bool = False, y: bool = False) -> None:
         if wanted:
             getattr(axes, f"set_{name}scale")("log")
             axis = getattr(axes, f"{name}axis")
-            axis.set_major_locator(LogLocator(numticks=7))
+            axis.set_major_locator(LogLocator(numticks=5 if name == "x" else 7))
             axis.set_major_formatter(FuncFormatter(_percent))
             axis.set_minor_formatter(NullFormatter())
 
