@@ -9,7 +9,7 @@ from reidlab.device import DEVICES, PRECISIONS
 from reidlab.distances import known_distance
 from reidlab.errors import ReidlabError
 from reidlab.models import MODELS
-from reidlab.models.weights import check_init
+from reidlab.models.initial import check_init
 from reidlab.runs import read_json
 
 OPTIMIZERS = ("adamw", "adam", "amsgrad", "sgd", "muon")

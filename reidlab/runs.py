@@ -24,7 +24,8 @@ from reidlab import paths
 from reidlab.errors import StudyError
 from reidlab.metrics import Ranking
 from reidlab.models import build
-from reidlab.models.weights import SHIPPED, load_weights, sha256
+from reidlab.models.initial import SHIPPED
+from reidlab.models.weights import load_weights, sha256
 
 LIBRARIES = ("torch", "torchvision", "numpy", "pandas", "pillow")
 

@@ -34,7 +34,8 @@ from reidlab.errors import ReidlabError, StudyError
 from reidlab.features import embed
 from reidlab.metrics import Ranking, evaluate
 from reidlab.models import build
-from reidlab.models.weights import initialise, save_weights, sha256
+from reidlab.models.initial import initialise
+from reidlab.models.weights import save_weights, sha256
 from reidlab.objective import Objective
 from reidlab.optim import make_optimizer, make_scheduler
 from reidlab.progress import track

@@ -16,11 +16,12 @@ from torch.nn import functional as F
 
 from reidlab.errors import ReidlabError, WeightsError
 from reidlab.losses import LabelSmoothedCrossEntropy
-from reidlab.models import MODELS, Features, baseline, build, make_heads, weights
+from reidlab.models import MODELS, Features, baseline, build, initial, make_heads, weights
 from reidlab.models.baseline import report_counts
 from reidlab.models.cost import complexity
 from reidlab.models.fold import fold_batch_norm
-from reidlab.models.weights import initialise, load_weights, save_weights
+from reidlab.models.initial import initialise
+from reidlab.models.weights import load_weights, save_weights
 
 NAMES = [name for name, make in MODELS.items() if make.__module__ == baseline.__name__]
 TORCHVISION = {
@@ -273,12 +274,12 @@ def imagenet(tmp_path, monkeypatch):
         torch.manual_seed(4)
         theirs = randomise(getattr(torchvision.models, TORCHVISION[name])())
         state = {k: v for k, v in theirs.state_dict().items() if "num_batches" not in k}
-        known = weights.IMAGENET[name]
+        known = initial.IMAGENET[name]
         file = tmp_path / "data" / "weights" / known.name
         file.parent.mkdir(parents=True)
         torch.save(state, file)
         digits = weights.sha256(file)[:8]
-        monkeypatch.setitem(weights.IMAGENET, name, replace(known, sha256=digits))
+        monkeypatch.setitem(initial.IMAGENET, name, replace(known, sha256=digits))
         return theirs, file
 
     return make
@@ -334,8 +335,8 @@ def test_shipped_weights_of_osnet_serve_its_variants(name, own):
 
 def test_imagenet_file_with_another_hash_is_refused(imagenet, tmp_path, monkeypatch):
     imagenet("resnet50")
-    known = replace(weights.IMAGENET["resnet50"], sha256="0676ba61")  # torchvision's
-    monkeypatch.setitem(weights.IMAGENET, "resnet50", known)
+    known = replace(initial.IMAGENET["resnet50"], sha256="0676ba61")  # torchvision's
+    monkeypatch.setitem(initial.IMAGENET, "resnet50", known)
     model = fresh("resnet50")
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(WeightsError, match=r"resnet50-0676ba61\.pth.*0676ba61 at the start"):

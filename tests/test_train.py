@@ -28,6 +28,7 @@ from reidlab.losses import BatchHardTriplet, LabelSmoothedCrossEntropy
 from reidlab.metrics import evaluate
 from reidlab.models import build
 from reidlab.models.weights import load_weights, save_weights, sha256
+from reidlab.profiles import load_profile
 from reidlab.train import PRESETS, TrainConfig, fit
 
 TINY = TrainConfig(
@@ -335,6 +336,26 @@ def test_step_schedule_divides_by_ten_after_each_milestone(root, tmp_path):
     run = fit(config, tmp_path / "run", root)
     assert run.history.lr.tolist() == pytest.approx([0.1, 0.01, 0.01, 0.001])
     assert run.history.mAP.notna().tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("name", ["market-none", "market-imagenet"])
+def test_paper_recipe_made_small_learns_and_steps_its_schedule(root, tmp_path, name):
+    # The profile needs a GPU; here each of its two recipes trains from end to end, at 3 of
+    # 350 or 250 epochs, with its steps in proportion.
+    recipe = load_profile("paper").runs[name]
+    steps = [math.ceil(3 * epoch / recipe["epochs"]) for epoch in recipe["milestones"]]
+    small = {field: getattr(TINY, field) for field in ("dataset", "height", "width", "pad")}
+    small |= {"epochs": 3, "eval_every": 3, "batch_size": 4, "init": "none", "device": "cpu"}
+    config = TrainConfig(**recipe | small | {"milestones": sorted({*steps} - {3})})
+    run = fit(config, tmp_path / "run", root)
+    assert config.model == "osnet_x1_0" and run.metrics["num_valid"] > 0
+    assert run.history.train_loss.iloc[-1] < run.history.train_loss.iloc[0]
+    lr = run.history.lr / recipe["lr"]
+    if recipe["schedule"] == "step":  # by ten, after each milestone
+        passed = [sum(epoch >= step for step in config.milestones) for epoch in range(3)]
+        assert lr.tolist() == pytest.approx([10.0**-number for number in passed])
+    else:  # half a cosine down to nothing
+        assert lr.is_monotonic_decreasing and lr.iloc[-1] < 0.5
 
 
 def test_run_older_than_a_setting_is_still_the_same_run(root, tmp_path):

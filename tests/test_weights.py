@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import save_file
 
 from reidlab.errors import WeightsError
-from reidlab.models import build, weights
+from reidlab.models import build, initial, weights
+from reidlab.models.initial import initialise
 from reidlab.models.weights import (
-    initialise,
     load_weights,
     read_metadata,
     read_weights,
     save_weights,
+    sha256,
 )
 
 NAME = "osnet_x0_25"
@@ -317,8 +318,8 @@ def test_download_is_verified_and_cached(tmp_path, source, cache, monkeypatch):
     remote = tmp_path / "remote.pth"
     torch.save(with_classifier(source.state_dict(), 1000), remote)
     size = remote.stat().st_size
-    known = dict(url=remote.as_uri(), size=size, sha256=weights.sha256(remote))
-    monkeypatch.setitem(weights.IMAGENET, NAME, replace(weights.IMAGENET[NAME], **known))
+    known = dict(url=remote.as_uri(), size=size, sha256=sha256(remote))
+    monkeypatch.setitem(initial.IMAGENET, NAME, replace(initial.IMAGENET[NAME], **known))
     for _ in range(2):  # the second time without the remote
         model = build(NAME)
         initialise(model, "imagenet", name=NAME)
@@ -331,8 +332,8 @@ def test_wrong_download_is_not_kept(tmp_path, cache, monkeypatch):
     remote = tmp_path / "remote.pth"
     remote.write_text("<html>Quota exceeded</html>")
     for name in (NAME, "osnet_x1_0"):  # without and with a known hash
-        known = replace(weights.IMAGENET[name], url=remote.as_uri())
-        monkeypatch.setitem(weights.IMAGENET, name, known)
+        known = replace(initial.IMAGENET[name], url=remote.as_uri())
+        monkeypatch.setitem(initial.IMAGENET, name, known)
         with pytest.raises(WeightsError, match=r"(?s)sent something else.*put it at") as error:
             initialise(build(name), "imagenet", data_root=tmp_path / "data", name=name)
         assert str(tmp_path / "data" / "weights" / f"{name}_imagenet.pth") in str(error.value)
@@ -362,7 +363,7 @@ def test_zoo_addresses_are_torchreids():
     for stem in ("osnet", "osnet_ain"):
         theirs = _peer_urls(stem)
         for name, url in theirs.items():
-            assert weights.IMAGENET[name].url == f"{url}&export=download"
+            assert initial.IMAGENET[name].url == f"{url}&export=download"
 
 
 def _peer_urls(stem):
@@ -379,12 +380,12 @@ def _peer_urls(stem):
 
 
 def test_synthetic_weights_are_checked_against_their_note(tmp_path, source, monkeypatch):
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    monkeypatch.setattr(initial, "SHIPPED", tmp_path)
     file = tmp_path / f"{NAME}_synthetic.safetensors"
     with pytest.raises(WeightsError, match="only of none"):
         initialise(build(NAME), "synthetic", name=NAME)
     save_weights(source, file)
-    file.with_suffix(".json").write_text(json.dumps({"sha256": weights.sha256(file)}))
+    file.with_suffix(".json").write_text(json.dumps({"sha256": sha256(file)}))
     model = build(NAME)
     initialise(model, "synthetic", name=NAME)
     assert_same(model, source)
