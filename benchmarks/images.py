@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 Call = Callable[[], dict]
 
@@ -102,6 +103,25 @@ def set_weights(network: torch.nn.Module) -> None:
             generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
             weights = torch.randn(value.shape, generator=generator)
             value.data.copy_(weights * (2 / value[0].numel()) ** 0.5)
+    _settle(network)
+
+
+@torch.no_grad()
+def _settle(network: torch.nn.Module) -> None:
+    """Normalisation statistics from a batch of noise, as a training would have left some.
+
+    Without them values grow from layer to layer, to millions, and so do rounding errors.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    before = [module.momentum for module in norms]
+    for module in norms:
+        module.momentum = 1.0
+    noise = torch.randn(8, 3, 128, 64, generator=torch.Generator().manual_seed(0))
+    network.train()
+    network(noise)
+    network.eval()
+    for module, momentum in zip(norms, before):
+        module.momentum = momentum
 
 
 def summary(features: torch.Tensor) -> dict[str, float]:
