@@ -97,7 +97,18 @@ def features_torchreid(amount: int, model: str, height: int, width: int, dataset
 
 
 def set_weights(network: torch.nn.Module) -> None:
-    """The same random weights for networks whose parameters have the same names."""
+    """The same weights for networks whose parameters have the same names.
+
+    The trained ones that are shipped, where they fit; else random ones.
+    """
+    from reidlab.models.initial import SHIPPED
+    from reidlab.models.weights import read_weights
+
+    trained = read_weights(SHIPPED / "osnet_x0_25_synthetic.safetensors")
+    own = network.state_dict()
+    if all(name in own and own[name].shape == value.shape for name, value in trained.items()):
+        network.load_state_dict(trained, strict=False)
+        return
     for name, value in network.named_parameters():
         if value.dim() > 1:
             generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
@@ -108,7 +119,7 @@ def set_weights(network: torch.nn.Module) -> None:
 
 @torch.no_grad()
 def _settle(network: torch.nn.Module) -> None:
-    """Normalisation statistics from a batch of noise, as a training would have left some.
+    """Normalisation statistics from a batch of soft noise, as a training would have left some.
 
     Without them values grow from layer to layer, to millions, and so do rounding errors.
     """
@@ -116,7 +127,8 @@ def _settle(network: torch.nn.Module) -> None:
     before = [module.momentum for module in norms]
     for module in norms:
         module.momentum = 1.0
-    noise = torch.randn(8, 3, 128, 64, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(32, 3, 16, 8, generator=torch.Generator().manual_seed(0))
+    noise = torch.nn.functional.interpolate(noise, size=(128, 64), mode="bilinear")
     network.train()
     network(noise)
     network.eval()
