@@ -17,17 +17,22 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
+from safetensors.torch import load_file
+from torch import nn
+
+from reidlab import paths
 
 Call = Callable[[], dict]
+
+#: The network that is shipped. Read without `reidlab.models`, whose import would count as memory
+#: of torchreid's side.
+TRAINED = paths.ROOT / "reidlab" / "weights" / "osnet_x0_25_synthetic.safetensors"
 
 _NUM_WORKERS = 4  # of torchreid's loaders
 
 
 def default_dataset() -> str:
     """Market-1501 where it is, else generated people."""
-    from reidlab import paths
-
     return "market1501" if paths.data_root() else "synthetic-a"
 
 
@@ -96,15 +101,12 @@ def features_torchreid(amount: int, model: str, height: int, width: int, dataset
     return call
 
 
-def set_weights(network: torch.nn.Module) -> None:
+def set_weights(network: nn.Module) -> None:
     """The same weights for networks whose parameters have the same names.
 
     The trained ones that are shipped, where they fit; else random ones.
     """
-    from reidlab.models.initial import SHIPPED
-    from reidlab.models.weights import read_weights
-
-    trained = read_weights(SHIPPED / "osnet_x0_25_synthetic.safetensors")
+    trained = load_file(TRAINED)
     own = network.state_dict()
     if all(name in own and own[name].shape == value.shape for name, value in trained.items()):
         network.load_state_dict(trained, strict=False)
@@ -118,17 +120,21 @@ def set_weights(network: torch.nn.Module) -> None:
 
 
 @torch.no_grad()
-def _settle(network: torch.nn.Module) -> None:
+def _settle(network: nn.Module) -> None:
     """Normalisation statistics from a batch of soft noise, as a training would have left some.
 
     Without them values grow from layer to layer, to millions, and so do rounding errors.
     """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    ]
     before = [module.momentum for module in norms]
     for module in norms:
         module.momentum = 1.0
     noise = torch.randn(32, 3, 16, 8, generator=torch.Generator().manual_seed(0))
-    noise = torch.nn.functional.interpolate(noise, size=(128, 64), mode="bilinear")
+    noise = nn.functional.interpolate(noise, size=(128, 64), mode="bilinear")
     network.train()
     network(noise)
     network.eval()

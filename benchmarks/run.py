@@ -229,8 +229,7 @@ def require_agreement(name: str, results: dict[str, dict], stage: Stage) -> None
     for side, theirs in results.items():
         for key in ours.keys() & theirs.keys():
             # Written so that a result that is no number does not pass.
-            allowed = max(stage.tolerance * abs(theirs[key]), stage.absolute)
-            if not abs(ours[key] - theirs[key]) <= allowed:
+            if not abs(ours[key] - theirs[key]) <= stage.tolerance * abs(theirs[key]):
                 raise ReidlabError(
                     f"{name}: {key} is {ours[key]} here and {theirs[key]} with {side}: they did "
                     "not do the same work, so their times cannot be compared."
