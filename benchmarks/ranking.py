@@ -12,7 +12,7 @@ Call = Callable[[], dict]
 #: Gallery images of Market-1501; what a gallery has beyond that are distractors.
 MARKET_GALLERY = 15_913
 PEOPLE = 750
-NOISE = 3.0
+NOISE = 2.0
 
 
 def given_mb(amount: int, queries: int, **_) -> float:
@@ -21,7 +21,7 @@ def given_mb(amount: int, queries: int, **_) -> float:
 
 
 def features(queries: int, gallery: int, dim: int = 512):
-    """Features of 750 people, noisy enough to be ranked neither well nor badly.
+    """Features of 750 people, about as separable as a trained network's: 78 % mAP at full size.
 
     Returns:
         Query and gallery. A gallery beyond Market-1501's size goes on with distractors (pid 0),

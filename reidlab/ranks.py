@@ -22,8 +22,9 @@ from reidlab import distances as distances_module
 from reidlab.distances import Distances, feature_blocks, ready_blocks
 from reidlab.errors import ReidlabError
 
-# Above this many true matches, sorting a row once is cheaper than counting once per match.
-MANY_MATCHES = 256
+# A row with so many values a true match is sorted in the time in which all values are compared
+# with each true match in turn; with more of them, comparing is quicker.
+SORTED_PER_MATCH = 256
 # Rows that a thread counts at a time: some milliseconds of work.
 ROWS_PER_TASK = 32
 
@@ -172,10 +173,12 @@ def _count_by_row(block: Block, matches: np.ndarray) -> np.ndarray:
     before = np.empty(len(block.rows), dtype=np.int64)
 
     def count(first: int) -> None:
-        is_before = np.empty(distances.shape[1], dtype=bool)
+        scratch = np.empty(distances.shape[1], dtype=bool)
         for i in range(first, min(first + ROWS_PER_TASK, len(distances))):
+            if not matches[i]:
+                continue
             here = slice(stop[i] - matches[i], stop[i])
-            before[here] = _count_in_row(distances[i], block.columns[here], is_before)
+            before[here] = _count_in_row(distances[i], block.columns[here], scratch)
 
     tasks = range(0, len(distances), ROWS_PER_TASK)
     threads = min(torch.get_num_threads(), len(tasks))
@@ -190,19 +193,31 @@ def _count_by_row(block: Block, matches: np.ndarray) -> np.ndarray:
 
 
 def _count_in_row(
-    distances: np.ndarray, matches: np.ndarray, is_before: np.ndarray
+    distances: np.ndarray, matches: np.ndarray, scratch: np.ndarray
 ) -> np.ndarray | list[int]:
-    """Images before each true match of one query; `is_before` (G,) is memory to write over."""
-    if len(matches) > MANY_MATCHES:
+    """Images before each true match of one query; `scratch` (G,) bool may be written over.
+
+    What is farther than the farthest true match counts nowhere. With the features of a trained
+    network that is most of the gallery, and the rest is soon sorted.
+    """
+    wanted = distances[matches]
+    is_near = np.less_equal(distances, wanted.max(), out=scratch)
+    if np.count_nonzero(is_near) < SORTED_PER_MATCH * len(matches):
+        near = distances[is_near]
+        ordered = np.sort(near)
+        nearer = ordered.searchsorted(wanted)
+        # Each match is itself among those that are not farther.
+        if ordered.searchsorted(wanted, side="right").sum() == nearer.sum() + len(matches):
+            return nearer
+        # Among equal distances the gallery position counts.
         is_match = np.zeros(len(distances), dtype=bool)
         is_match[matches] = True
-        return np.flatnonzero(is_match[np.argsort(distances, kind="stable")])
+        return np.flatnonzero(is_match[is_near][np.argsort(near, kind="stable")])
     before = []
-    for position in matches.tolist():
-        value = distances[position]
-        np.less_equal(distances[:position], value, out=is_before[:position])
-        np.less(distances[position:], value, out=is_before[position:])
-        before.append(np.count_nonzero(is_before))
+    for position, value in zip(matches.tolist(), wanted):
+        np.less_equal(distances[:position], value, out=scratch[:position])
+        np.less(distances[position:], value, out=scratch[position:])
+        before.append(np.count_nonzero(scratch))
     return before
 
 

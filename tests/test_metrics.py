@@ -208,14 +208,14 @@ def test_untied_lists_equal_the_naive_loop(distance, same_camera_rule):
 
 @pytest.mark.usefixtures("counting")
 @pytest.mark.parametrize("distance", ["euclidean", "cityblock"])
-@pytest.mark.parametrize("many_matches", [0, 10**6])  # sort every list; count in every list
+@pytest.mark.parametrize("sorted_per_match", [10**6, 0])  # sort every list; count in every list
 @pytest.mark.parametrize("seed", range(3))
-def test_tied_lists_equal_the_naive_loop(monkeypatch, distance, many_matches, seed):
+def test_tied_lists_equal_the_naive_loop(monkeypatch, distance, sorted_per_match, seed):
     # Features on a coarse integer grid: every distance is exact, and most are shared.
     query, gallery = random_sets(seed, dim=3, grid=1)
     distmat = pairwise(query, gallery, distance).round(9)
     assert np.mean([len(np.unique(row)) for row in distmat]) < 0.15 * distmat.shape[1]
-    monkeypatch.setattr(ranks, "MANY_MATCHES", many_matches)
+    monkeypatch.setattr(ranks, "SORTED_PER_MATCH", sorted_per_match)
     lists = naive_lists(query, gallery, distmat)
     assert_agrees(evaluate(query, gallery, distance), *naive_scores(query, gallery, lists, 50))
     indices, values = retrieve(query, gallery, k=15, distance=distance)
