@@ -55,8 +55,9 @@ class TrainConfig:
         dataset: a name of :func:`reidlab.data.names`.
         model: a name of ``reidlab.models.MODELS``.
         init: ``none``, ``imagenet``, ``imagenet:<file>``, ``reid:<file>``, ``synthetic``, or
-            ``run:<name>``: the weights of a neighbouring run folder. ``$DATA`` in a file's name
-            stands for the data root.
+            ``run:<name>``: the weights of a neighbouring run folder, which may be those of
+            another variant of the network (``resnet50_stride2`` from ``resnet50``). ``$DATA`` in
+            a file's name stands for the data root.
         height: input height in pixels.
         width: input width in pixels.
         sizes: for a start on smaller images: ``[[epochs, height, width], ...]``, in order, each

@@ -114,8 +114,8 @@ class _Training:
             self.dataset = hold_out_identities(self.dataset, config.val_identities)
         torch.manual_seed(config.seed)
         self.model = build(config.model)
-        init = _resolve_init(config.init, out, root)
-        initialise(self.model, init, data_root=root, name=config.model)
+        init, of = _resolve_init(config.init, out, root)
+        initialise(self.model, init, data_root=root, name=config.model, of=of)
         self.init_sha256 = sha256(Path(init[5:])) if init.startswith("reid:") else None
 
         labels = self.dataset.train_labels()
@@ -397,19 +397,23 @@ class _Tally:
         return 100 * self.correct / self.seen
 
 
-def _resolve_init(init: str, out: Path, root: Path | None) -> str:
-    """``run:<name>`` as a file of the neighbouring folder, ``$DATA`` as the data root."""
+def _resolve_init(init: str, out: Path, root: Path | None) -> tuple[str, str | None]:
+    """``run:<name>`` as a file of the neighbouring folder, ``$DATA`` as the data root.
+
+    Returns:
+        What `initialise` understands, and the network of the run.
+    """
     if init.startswith("run:"):
         source = out.parent / init.removeprefix("run:")
-        load_run(source)  # raises, with the remedy, where the source is not finished
-        return f"reid:{source / 'model.safetensors'}"
+        run = load_run(source)  # raises, with the remedy, where the source is not finished
+        return f"reid:{source / 'model.safetensors'}", run.config["model"]
     if "$DATA" in init:
         if root is None:
             raise ReidlabError(
                 f"init={init!r} needs the data root: set REIDLAB_DATA, or make study DATA=..."
             )
-        return init.replace("$DATA", str(root))
-    return init
+        init = init.replace("$DATA", str(root))
+    return init, None
 
 
 def _line(row: dict[str, float], epochs: int) -> str:

@@ -131,8 +131,7 @@ def test_profiles_set_only_parameters_that_their_notebooks_have(profile):
 def test_study_profiles_execute_every_notebook():
     names = {source.stem for source in SOURCES} - {TRAINING}
     of = {profile: set(load_profile(profile).notebooks) for profile in profile_names()}
-    # The long trainings on real data have a profile of their own.
-    for executed in (of["smoke"], of["embedded"], of["market1501"] | of["comparison"]):
+    for executed in (of["smoke"], of["embedded"], of["market1501"]):
         assert executed == names
 
 

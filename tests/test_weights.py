@@ -276,6 +276,38 @@ def test_imagenet_file_is_found_in_the_data_root(tmp_path, source):
         assert_same(model, source)
 
 
+@pytest.mark.parametrize(
+    ("of", "name", "fresh"),
+    [
+        ("osnet_x0_25_bnneck", "osnet_x0_25_d1000", {"fc"}),
+        ("osnet_x0_25_d1000", "osnet_x0_25_bnneck", {"fc", "neck"}),
+        ("osnet_x0_25", "osnet_x0_25_bnneck", {"neck"}),
+        ("osnet_x0_25_bnneck", "osnet_x0_25_bnneck", set()),
+        ("mobilenet_v3_large", "mobilenet_v3_large_report", {"neck"}),
+    ],
+)
+def test_a_variant_takes_over_all_that_variants_share(tmp_path, of, name, fresh):
+    source, file = build(of), tmp_path / "model.safetensors"
+    for tensor in source.state_dict().values():
+        tensor.fill_(7)
+    save_file(source.state_dict(), file)
+    model = build(name)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    initialise(model, f"reid:{file}", name=name, of=of)
+    kept = {k for k, t in model.state_dict().items() if torch.equal(t, before[k])}
+    taken = {k for k, t in model.state_dict().items() if (t == 7).all()}
+    assert {key.split(".")[0] for key in kept} == fresh
+    assert taken == set(before) - kept
+
+
+def test_another_network_is_no_variant(tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_file(build("mobilenet_v3_large").state_dict(), file)
+    call = {"name": "osnet_x0_25_bnneck", "of": "mobilenet_v3_large"}
+    with pytest.raises(WeightsError, match="does not fit the network OSNetBNNeck"):
+        initialise(build("osnet_x0_25_bnneck"), f"reid:{file}", **call)
+
+
 def test_reid_checkpoint_is_no_imagenet_file(tmp_path, source):
     for state, found in (
         (with_classifier(source.state_dict(), 751), "found 751"),

@@ -113,7 +113,12 @@ def check_init(init: str) -> None:
 
 
 def initialise(
-    model: nn.Module, init: str, *, data_root: Path | None = None, name: str | None = None
+    model: nn.Module,
+    init: str,
+    *,
+    data_root: Path | None = None,
+    name: str | None = None,
+    of: str | None = None,
 ) -> None:
     """Give a network its initial weights, said in words.
 
@@ -125,6 +130,9 @@ def initialise(
             re-ID checkpoint; ``synthetic`` loads the weights shipped with the package.
         data_root: folder of the real data and weights; default ``REIDLAB_DATA``.
         name: the network's name in ``reidlab.models.MODELS``, for ``imagenet`` and ``synthetic``.
+        of: the name of the network that was saved in the file of ``reid:``, where it is known.
+            If it is another variant of the same network (`VARIANTS`), the modules in which
+            variants differ stay fresh.
 
     Raises:
         WeightsError: unknown words; no file; a file that is not what it should be.
@@ -134,7 +142,8 @@ def initialise(
     if init == "none":
         return
     if word == "reid":
-        load_weights(model, Path(file))
+        fresh = _differing(name, of)
+        load_weights(model, Path(file), skip=("classifier", *fresh), fresh=fresh)
     elif word == "imagenet":
         path = Path(file) if file else _imagenet_file(name, data_root or paths.data_root())
         _verify_imagenet(path, name)
@@ -145,6 +154,12 @@ def initialise(
         load_weights(model, _shipped_file(network), fresh=fresh)
     else:
         raise WeightsError(f"init: {init!r} names a run, and a training finds its file first")
+
+
+def _differing(name: str | None, other: str | None) -> tuple[str, ...]:
+    """Modules in which two variants of a network differ; none if they are not of one network."""
+    (network, fresh), (others, more) = (VARIANTS.get(n or "", (n, ())) for n in (name, other))
+    return (*fresh, *more) if name != other and network == others else ()
 
 
 def _imagenet_file(name: str | None, root: Path | None) -> Path:
