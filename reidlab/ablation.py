@@ -37,6 +37,7 @@ WORDS = {
     "flip_test": "mean with the mirror image's features",
     "flip": "mirrored images, probability {}",
     "pad": "padding, {} pixels",
+    "init": "initial weights, {}",
 }
 
 
@@ -85,6 +86,8 @@ def in_words(changed: dict[str, Any]) -> str:
 
     >>> in_words({"erase": 0.5}), in_words({"label_smoothing": 0.0, "lr": 0.1})
     ('random erasing, probability 0.5', 'without label smoothing; lr = 0.1')
+    >>> in_words({"init": "none"})
+    'without initial weights'
     >>> in_words({"sampler": "identities", "num_instances": 4})
     'batches of P identities with 4 images each'
     """

@@ -111,6 +111,36 @@ def report_rows(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def gap_table(steps: dict[str, str], families: Families, published: pd.DataFrame) -> pd.DataFrame:
+    """How much of the report's result with OSNet x0.25 other starts and budgets reach.
+
+    Args:
+        steps: what to call a family, and the family.
+        families: their runs.
+        published: of :func:`reidlab.published.load_published`.
+
+    Returns:
+        One row a family: ``step``, the columns of :func:`reidlab.ablation.score_table`, ``init``,
+        and ``rank1_gap`` and ``mAP_gap``, points above the report's (below it, negative).
+
+    Raises:
+        StudyError: the report has no result on the data set of a family.
+    """
+    theirs = published[
+        published["source"].str.contains(SOURCE)
+        & (published["network"] == REPORTED["osnet_x0_25"])
+    ].set_index("dataset")
+    table = score_table({family: families[family] for family in steps.values()})
+    table.insert(0, "step", [*steps])
+    table["init"] = [shared_settings(families[family])["init"] for family in table["row"]]
+    names = [DATASETS.get(dataset, dataset) for dataset in table["dataset"]]
+    if unknown := sorted({name for name in names if name not in theirs.index}):
+        raise StudyError(f"the report has no OSNet x0.25 on {', '.join(unknown)}.")
+    for score in ("rank1", "mAP"):
+        table[f"{score}_gap"] = table[score] - theirs.loc[names, score].to_numpy()
+    return table
+
+
 def transfer_table(networks: Networks, transfer: list[str], families: Families) -> pd.DataFrame:
     """From one data set to another: as it is, fine-tuned, and trained there from the start.
 

@@ -12,6 +12,7 @@ from reidlab.replication import (
     PAPERS,
     REPORT,
     forms,
+    gap_table,
     network_table,
     parameters,
     report_rows,
@@ -63,6 +64,18 @@ def test_reports_own_numbers_stand_beside_its_data_sets_only():
     # table I of the report
     assert found == {"OSNet x0.25": [77.3, 56.3, 120], "ResNet50": [89.4, 75.5, 120]}
     assert set(rows["dataset"]) == {"market1501"}
+
+
+def test_gap_to_the_report_is_that_of_its_osnet():
+    runs = families()
+    steps = {"once": "osnet-m", "as the report": "osnet-report-m"}
+    table = gap_table(steps, runs, load_published())
+    assert table["step"].tolist() == [*steps] and table["row"].tolist() == [*steps.values()]
+    mean = sum(run.metrics["mAP"] for run in runs["osnet-m"]) / 3
+    assert table["mAP_gap"][0] == pytest.approx(mean - 56.3)
+    assert table["rank1_gap"].tolist() == pytest.approx([*(table["rank1"] - 77.3)])
+    with pytest.raises(StudyError, match=r"no OSNet x0\.25 on synthetic-a"):
+        gap_table({"elsewhere": "osnet-s"}, runs, load_published())
 
 
 def test_transfer_is_told_from_fine_tuning_and_from_home():
