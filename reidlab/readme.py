@@ -51,8 +51,9 @@ def render(results: Path) -> str:
         folder = results / profile
         if (folder / "tables" / "comparison.csv").is_file():
             parts += [f"**{heading}**", "", *_table(folder), ""]
-            if fast := _fast(folder):
-                parts += [*fast, ""]
+            for more in (_fast, _tricks, _networks):
+                if lines := more(folder):
+                    parts += [*lines, ""]
     if not parts:
         raise StudyError(f"{results} holds no tables/comparison.csv yet. Make one: make study")
     return "\n".join(parts).strip()
@@ -109,6 +110,74 @@ def _fast(folder: Path) -> list[str]:
         f"distance; {where}. For comparison, {BAR}. The recipe was chosen on training identities "
         "that were held out, never on query and gallery.",
     ]
+
+
+def _tricks(folder: Path) -> list[str]:
+    """What each trick adds on real people, as notebook 10 has measured it; nothing elsewhere."""
+    table = _real(folder / "tables" / "tricks.csv")
+    if table is None:
+        return []
+    lines = [
+        "**What each trick is worth, on top of those above it** (notebook 10)",
+        "",
+        "| trick | Rank-1 | mAP | difference in mAP | more than noise? |",
+        "| --- | --: | --: | --: | --- |",
+    ]
+    for row in table.to_dict("records"):
+        rank1, mean_ap = (f"{row[s]:.1f} ± {row[f'{s}_std']:.1f}" for s in ("rank1", "mAP"))
+        difference, verdict = "", ""
+        if pd.notna(row["difference"]):
+            low_high = f"{row['low']:+.1f} to {row['high']:+.1f}"
+            difference, verdict = f"{row['difference']:+.1f} ({low_high})", row["verdict"]
+        lines.append(f"| {row['row']} | {rank1} | {mean_ap} | {difference} | {verdict} |")
+    first = table.iloc[0]
+    return [
+        *lines,
+        "",
+        f"{first.model} on {first.dataset} at {first['size'].replace('x', '×')}, {first.epochs} "
+        f"epochs; mean ± standard deviation over {first.seeds} seeds, and the 95 % interval of "
+        "the paired difference.",
+    ]
+
+
+def _networks(folder: Path) -> list[str]:
+    """Three networks in two forms on real people, as notebook 11 has them; nothing elsewhere."""
+    table = _real(folder / "tables" / "networks.csv")
+    if table is None:
+        return []
+    forms = [*dict.fromkeys(table["form"])]
+    lines = [
+        "**The seed report's three networks, with one budget** (notebook 11)",
+        "",
+        "| network | data set | parameters | " + " | ".join(forms) + " |",
+        "| --- | --- | --: |" + " --: |" * len(forms),
+    ]
+    for (dataset, network), rows in table.groupby(["dataset", "network"], sort=False):
+        scores = (
+            rows.set_index("form")[["rank1", "mAP"]].round(1).astype(str).agg(" / ".join, axis=1)
+        )
+        cells = [
+            network,
+            dataset,
+            f"{rows['params'].iloc[0]:,}",
+            *scores.reindex(forms, fill_value="–"),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    first = table.iloc[0]
+    return [
+        *lines,
+        "",
+        f"Rank-1 / mAP at {first['size'].replace('x', '×')} after {first.epochs} epochs; "
+        "parameters of the papers' form, without classifier. What else the budget is, what each "
+        "slip of the code cost and what is missing to the report's numbers: the notebook.",
+    ]
+
+
+def _real(file: Path) -> pd.DataFrame | None:
+    """A table of results, unless there is none or it is of generated people."""
+    table = pd.read_csv(file) if file.is_file() else None
+    generated = table is None or table["dataset"].str.startswith("synthetic-").any()
+    return None if generated else table
 
 
 def _size(config: dict) -> tuple[int, int]:

@@ -224,3 +224,31 @@ def test_no_path_of_a_machine(file):
     text = (paths.ROOT / file).read_text()
     assert str(paths.ROOT) not in text
     assert not re.search(r"(?<!\w)/(home|root|Users|tmp|work)/", text)
+
+
+def test_tricks_and_networks_are_shown_of_real_people_only(tmp_path):
+    write_tables(tmp_path, "market1501", [scores()])
+    tables = tmp_path / "market1501" / "tables"
+    common = {"dataset": "market1501", "model": "osnet_x0_25", "size": "96x48", "epochs": 6}
+    common |= {"seeds": 3, "rank1": 50.0, "rank1_std": 1.25, "mAP": 30.0, "mAP_std": 0.5}
+    nothing = {"difference": None, "low": None, "high": None, "verdict": None}
+    gain = {"difference": 2.04, "low": -0.5, "high": 4.5, "verdict": "within noise"}
+    tricks = pd.DataFrame(
+        [common | nothing | {"row": "ID loss"}, common | gain | {"row": "+ warm-up"}]
+    )
+    tricks.to_csv(tables / "tricks.csv", index=False)
+    forms = [("as the papers", 500, 31.24), ("as the code", 700, 8.0)]
+    rows = [
+        common | {"network": "ResNet50", "form": form, "params": params, "mAP": mean_ap}
+        for form, params, mean_ap in forms
+    ]
+    pd.DataFrame(rows).to_csv(tables / "networks.csv", index=False)
+    shown = readme.render(tmp_path)
+    assert "| ID loss | 50.0 ± 1.2 | 30.0 ± 0.5 |  |  |" in shown
+    assert "| + warm-up | 50.0 ± 1.2 | 30.0 ± 0.5 | +2.0 (-0.5 to +4.5) | within noise |" in shown
+    assert "| network | data set | parameters | as the papers | as the code |" in shown
+    assert "| ResNet50 | market1501 | 500 | 50.0 / 31.2 | 50.0 / 8.0 |" in shown
+    for name in ("tricks", "networks"):
+        table = pd.read_csv(tables / f"{name}.csv").assign(dataset="synthetic-a")
+        table.to_csv(tables / f"{name}.csv", index=False)
+    assert "trick" not in readme.render(tmp_path) and "ResNet50" not in readme.render(tmp_path)
