@@ -131,7 +131,10 @@ class Lists:
         only_there = len(np.unique(rows[~is_match]))
         remedy = "check how pids and camids are read from the file names"
         if only_there:
-            remedy = f"if the data has no cameras, pass same_camera_rule=False; else {remedy}"
+            remedy = (
+                "if the data has no cameras, pass same_camera_rule=False (photographs of your "
+                f"own: no folders of cameras within those of people); else {remedy}"
+            )
         return (
             f"none of the {len(self)} queries has a true match in the gallery of "
             f"{len(self.g_pids)} images: the pids of {len(self) - only_there} queries are "
@@ -140,6 +143,22 @@ class Lists:
             f"{_listed(self.q_camids)}; gallery camids: {_listed(self.g_camids)}. "
             f"Remedy: {remedy}"
         )
+
+
+def require_matches(query: FeatureSet, gallery: FeatureSet, same_camera_rule: bool) -> None:
+    """Find out before anything is trained that nothing could be evaluated.
+
+    Args:
+        query: The query set; its features are not looked at.
+        gallery: The gallery, likewise.
+        same_camera_rule: Remove the gallery images of a query's identity and camera.
+
+    Raises:
+        ReidlabError: Not a single query has a true match; or labels are malformed.
+    """
+    lists = Lists(query, gallery, [], same_camera_rule)
+    if not lists.same_pid(0, len(lists))[2].any():
+        raise ReidlabError(lists.explain_no_match())
 
 
 # --- Ranks ---------------------------------------------------------------------------------

@@ -32,13 +32,14 @@ from reidlab.data.table import Dataset
 from reidlab.device import Compute, pick
 from reidlab.errors import ReidlabError, StudyError
 from reidlab.features import embed
-from reidlab.metrics import Ranking, evaluate
+from reidlab.metrics import FeatureSet, Ranking, evaluate
 from reidlab.models import build
 from reidlab.models.initial import initialise
 from reidlab.models.weights import save_weights, sha256
 from reidlab.objective import Objective
 from reidlab.optim import make_optimizer, make_scheduler
 from reidlab.progress import track
+from reidlab.ranks import require_matches
 from reidlab.recipe import PRESETS, TrainConfig, changed_settings
 from reidlab.runs import (
     Run,
@@ -112,6 +113,7 @@ class _Training:
         self.dataset: Dataset = data.load(config.dataset, root)
         if config.val_identities:
             self.dataset = hold_out_identities(self.dataset, config.val_identities)
+        self._require_matches()
         torch.manual_seed(config.seed)
         self.model = build(config.model)
         init, of = _resolve_init(config.init, out, root)
@@ -264,17 +266,34 @@ class _Training:
                 )
         tally.look()
         self._refuse_bad_loss(tally, epoch)
+        self._refuse_bad_weights(epoch)
         return {"train_loss": tally.mean_loss(), "train_accuracy": tally.accuracy()}
 
     def _refuse_bad_loss(self, tally: "_Tally", epoch: int) -> None:
-        if not tally.bad_step:
-            return
+        if tally.bad_step:
+            raise self._diverged(f"the loss is {tally.bad_loss} in", epoch, tally.bad_step)
+
+    def _refuse_bad_weights(self, epoch: int) -> None:
+        """The last step of an epoch can break weights after its loss was still a number."""
+        values = [value for value in self.model.state_dict().values() if value.is_floating_point()]
+        if not all(value.isfinite().all() for value in values):
+            raise self._diverged("weights are no numbers after", epoch, self.steps)
+
+    def _diverged(self, what: str, epoch: int, step: int) -> ReidlabError:
         kept = self.out / "checkpoint.pt"
-        raise ReidlabError(
-            f"the loss is {tally.bad_loss} in epoch {epoch}, step {tally.bad_step}, at learning "
+        return ReidlabError(
+            f"{what} epoch {epoch}, step {step}, at learning "
             f"rate {self.optimizer.param_groups[0]['lr']:.2g}. Lower lr. "
             + (f"The last good epoch is kept in {kept}." if kept.is_file() else "")
         )
+
+    def _require_matches(self) -> None:
+        """A data set that nothing can be evaluated on is refused before the training."""
+        sets = [
+            FeatureSet(torch.empty(0), *(torch.tensor(f[k].to_numpy()) for k in ("pid", "camid")))
+            for f in (self.dataset.query, self.dataset.gallery)
+        ]
+        require_matches(*sets, same_camera_rule=self.dataset.has_cameras)
 
     def _forward(self, network: nn.Module, batch: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the first branch, and the loss."""

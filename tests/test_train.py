@@ -440,6 +440,41 @@ def test_nan_loss_stops_and_keeps_the_last_good_epoch(root, tmp_path, monkeypatc
     assert all(torch.isfinite(value).all() for value in state["model"].values())
 
 
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_weights_that_break_in_an_epochs_last_step_are_not_kept(
+    root, tmp_path, monkeypatch, epoch
+):
+    genuine, steps = train._Training._step, []
+
+    def breaks(self, loss):
+        genuine(self, loss)
+        steps.append(loss)
+        if len(steps) == 5 * epoch:  # an epoch has 5 steps: the loss is never seen again
+            next(self.model.parameters()).data[0] = float("inf")
+
+    monkeypatch.setattr(train._Training, "_step", breaks)
+    message = f"weights are no numbers after epoch {epoch}, step 5, at learning rate 0.0003. Lower"
+    with pytest.raises(ReidlabError, match=message):
+        fit(dataclasses.replace(TINY, epochs=3), tmp_path / "run", root)
+    file = tmp_path / "run" / "checkpoint.pt"
+    assert file.is_file() == (epoch == 2)
+    if file.is_file():
+        state = torch.load(file, weights_only=True)
+        assert len(state["history"]) == 1
+        assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_data_that_cannot_be_evaluated_are_refused_before_the_training(
+    market_layout, own_cache, tmp_path
+):
+    folder = market_layout()
+    for file in list((folder / "bounding_box_test").glob("*_c2*")):
+        file.rename(file.with_name(file.name.replace("_c2", "_c1")))
+    with pytest.raises(ReidlabError, match=r"none of the 3 queries .*removed 6 images"):
+        fit(TINY, tmp_path / "run", folder)
+    assert not (tmp_path / "run").exists()
+
+
 def test_bad_data_leave_no_run_folder(tmp_path, own_cache):
     with pytest.raises(DataError):
         fit(TINY, tmp_path / "run", tmp_path / "nowhere")

@@ -281,9 +281,10 @@ def test_imagenet_file_is_found_in_the_data_root(tmp_path, source):
     [
         ("osnet_x0_25_bnneck", "osnet_x0_25_d1000", {"fc"}),
         ("osnet_x0_25_d1000", "osnet_x0_25_bnneck", {"fc", "neck"}),
+        ("resnet50", "resnet50_stride2", set()),
         ("osnet_x0_25", "osnet_x0_25_bnneck", {"neck"}),
         ("osnet_x0_25_bnneck", "osnet_x0_25_bnneck", set()),
-        ("mobilenet_v3_large", "mobilenet_v3_large_report", {"neck"}),
+        ("mobilenet_v3_large", "mobilenet_v3_large_report", set()),
     ],
 )
 def test_a_variant_takes_over_all_that_variants_share(tmp_path, of, name, fresh):

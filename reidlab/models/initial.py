@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torchvision.models import MobileNet_V3_Large_Weights, ResNet50_Weights, WeightsEnum
 
@@ -131,8 +132,8 @@ def initialise(
         data_root: folder of the real data and weights; default ``REIDLAB_DATA``.
         name: the network's name in ``reidlab.models.MODELS``, for ``imagenet`` and ``synthetic``.
         of: the name of the network that was saved in the file of ``reid:``, where it is known.
-            If it is another variant of the same network (`VARIANTS`), the modules in which
-            variants differ stay fresh.
+            If it is another variant of the same network (`VARIANTS`), modules in which variants
+            differ stay fresh where the file's do not fit.
 
     Raises:
         WeightsError: unknown words; no file; a file that is not what it should be.
@@ -142,7 +143,7 @@ def initialise(
     if init == "none":
         return
     if word == "reid":
-        fresh = _differing(name, of)
+        fresh = _differing(model, Path(file), name, of)
         load_weights(model, Path(file), skip=("classifier", *fresh), fresh=fresh)
     elif word == "imagenet":
         path = Path(file) if file else _imagenet_file(name, data_root or paths.data_root())
@@ -156,10 +157,22 @@ def initialise(
         raise WeightsError(f"init: {init!r} names a run, and a training finds its file first")
 
 
-def _differing(name: str | None, other: str | None) -> tuple[str, ...]:
-    """Modules in which two variants of a network differ; none if they are not of one network."""
+def _differing(
+    model: nn.Module, file: Path, name: str | None, other: str | None
+) -> tuple[str, ...]:
+    """Modules of a network that the file of another variant has not, or in other shapes."""
     (network, fresh), (others, more) = (VARIANTS.get(n or "", (n, ())) for n in (name, other))
-    return (*fresh, *more) if name != other and network == others else ()
+    if name == other or network != others:
+        return ()
+    shapes = [
+        {key: value.shape for key, value in state.items()}
+        for state in (read_weights(file), model.state_dict())
+    ]
+
+    def part(module: str, shapes: dict[str, torch.Size]) -> dict[str, torch.Size]:
+        return {key: shapes[key] for key in shapes if key.split(".")[0] == module}
+
+    return tuple(m for m in (*fresh, *more) if part(m, shapes[0]) != part(m, shapes[1]))
 
 
 def _imagenet_file(name: str | None, root: Path | None) -> Path:
