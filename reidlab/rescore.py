@@ -3,7 +3,7 @@
 A run is scored once, by the distance of its profile. Its features do not depend on that: they are
 computed once, and can then be ranked in any :class:`Way`. One way, by hand:
 
-    python -m reidlab.rescore market1501 market-msmt17 cosine --rerank
+    python -m reidlab.rescore market1501 market-msmt17 cosine --rerank --against cosine
 """
 
 import argparse
@@ -54,8 +54,23 @@ class Way:
         said = [self.distance, "normalised" * self.normalised, "re-ranked" * self.reranked]
         return ", ".join(filter(None, said))
 
-    def command(self, profile: str, run: str) -> str:
-        """The command that prints this way's scores of a run."""
+    def command(
+        self,
+        profile: str,
+        run: str,
+        by: str = "pid",
+        against: str | None = None,
+        queries: int | None = None,
+    ) -> str:
+        """The command that prints this way's scores of a run.
+
+        Args:
+            profile: of the run.
+            run: its name.
+            by: what the bootstrap draws, see :func:`reidlab.bootstrap.intervals`.
+            against: a distance whose ranking, and nothing else, it is compared with.
+            queries: so many of them, see :meth:`RunFeatures.fewer`; default all.
+        """
         words = ["python", "-m", "reidlab.rescore", profile, run, self.distance]
         words += ["--normalise"] * self.normalised
         if self.reranked:
@@ -63,6 +78,12 @@ class Way:
             for field in ("k1", "k2", "lambda_value"):
                 if getattr(self, field) != getattr(Way, field):
                     words += [f"--{field.replace('_', '-')}", str(getattr(self, field))]
+        if by != "pid":
+            words += ["--by", by]
+        if against is not None:
+            words += ["--against", against]
+        if queries is not None:
+            words += ["--queries", str(queries)]
         return shlex.join(words)
 
 
@@ -126,6 +147,17 @@ def rank(features: RunFeatures, way: Way) -> Ranking:
     return evaluate(*sets, source, same_camera_rule=features.same_camera_rule)
 
 
+def _check(way: Way, other: Way | None, queries: int | None) -> None:
+    for one in filter(None, (way, other)):
+        known_distance(one.distance)
+    if other and other.name == way.name:
+        raise ReidlabError(
+            f"--against {other.name}: that is the way itself; name another distance"
+        )
+    if queries is not None and queries < 1:
+        raise ReidlabError(f"--queries {queries}: at least one is needed")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the scores of a run in one way, with 95 % intervals; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m reidlab.rescore", description=main.__doc__)
@@ -138,22 +170,34 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--k2", type=int, default=Way.k2)
     parser.add_argument("--lambda-value", type=float, default=Way.lambda_value)
     parser.add_argument("--by", default="pid", help="what the bootstrap draws: pid or query")
+    parser.add_argument("--against", help="a distance: the paired difference to its scores")
+    parser.add_argument("--queries", type=int, help="so many of them, evenly; default all")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("reidlab").setLevel(logging.INFO)
     settings = given.k1, given.k2, given.lambda_value
     way = Way(given.distance, given.normalise, given.rerank, *settings)
+    other = None if given.against is None else Way(given.against)
     try:
-        known_distance(way.distance)  # before minutes go into features
+        _check(way, other, given.queries)  # before minutes go into features
         run = study.ensure_runs(given.profile, [given.run], weights=True)[0]
-        ranking = rank(run_features(run), way)
-        table = bootstrap.intervals({way.name: ranking.per_query}, by=given.by)
+        features = run_features(run)
+        if given.queries:
+            features = features.fewer(given.queries)
+        ranking = rank(features, way)
+        tables = [bootstrap.intervals({way.name: ranking.per_query}, by=given.by)]
+        if other:
+            both = {way.name: ranking.per_query, other.name: rank(features, other).per_query}
+            apart = bootstrap.differences(both, other.name, by=given.by)
+            tables.append(apart.drop(columns=["reference", "clear"]))
     except ReidlabError as error:
         sys.stderr.write(f"\nError: {error}\n")
         return 1
-    sys.stdout.write(f"{given.run}, {way.name}, {ranking.num_valid} queries, percent\n")
-    shown = table.drop(columns="evaluation").set_index("score").round(2)
-    sys.stdout.write(f"{shown.to_string()}\n")
+    titles = [f"{given.run}, {way.name}, {ranking.num_valid} queries, percent"]
+    titles += [f"minus {other.name}, points"] if other else []
+    for title, table in zip(titles, tables):
+        shown = table.drop(columns="evaluation").set_index("score").round(2)
+        sys.stdout.write(f"{title}\n{shown.to_string()}\n")
     return 0
 
 

@@ -10,6 +10,9 @@ from torchreid.reid.losses import TripletLoss
 from reidlab import losses
 from reidlab.errors import ReidlabError
 from reidlab.losses import BatchHardTriplet, CenterLoss, LabelSmoothedCrossEntropy
+from reidlab.models import Features
+from reidlab.objective import Objective
+from reidlab.recipe import TrainConfig
 
 
 def batch(seed: int = 0, p: int = 4, k: int = 3, dim: int = 5) -> tuple[Tensor, Tensor]:
@@ -213,6 +216,59 @@ def test_centre_loss_equals_a_loop_in_value_and_gradient():
     expected = numeric_gradient(lambda x: naive_centre(features, labels, x), centers)
     torch.testing.assert_close(loss.centers.grad, expected, atol=1e-7, rtol=1e-6)
     assert not loss.centers.grad[5:].any()
+
+
+class NeckAndHead(nn.Module):
+    """What an objective asks of a network: a branch, and its classifier."""
+
+    id_dims = (5,)
+
+    def make_head(self, branch: int, classes: int) -> nn.Module:
+        return nn.Linear(5, classes, bias=False)
+
+
+@pytest.mark.parametrize("triplet", ["hinge", "soft"])
+def test_combined_loss_equals_loops_in_value_and_gradient(triplet):
+    """L = L_ID + L_triplet + β·L_centre; the ID loss behind the neck, the others before it."""
+    config = TrainConfig(
+        sampler="identities",
+        triplet=triplet,
+        margin=0.7,
+        center_weight=0.3,
+        label_smoothing=0.1,
+        erase=0.0,
+    )
+    torch.manual_seed(0)
+    objective = Objective(config, NeckAndHead(), classes=4).double()
+    before, labels = batch()
+    before = before.detach().requires_grad_()
+    behind = (2 * before.detach() - 1).requires_grad_()
+    logits, loss = objective(Features(behind, [behind], [before]), labels)
+    (weight,) = (head.weight.detach() for head in objective.heads)
+    centers = objective.centers[0].centers.detach()
+    torch.testing.assert_close(logits, behind @ weight.T)
+
+    def naive(behind: Tensor, before: Tensor) -> float:
+        margin = 0.7 if triplet == "hinge" else None
+        return (
+            naive_smoothed(behind @ weight.T, labels, 0.1)
+            + naive_triplet(before, labels, margin)
+            + 0.3 * naive_centre(before, labels, centers)
+        )
+
+    loss.backward()
+    one, other = behind.detach().clone(), before.detach().clone()
+    assert loss.item() == pytest.approx(naive(one, other), rel=1e-6)
+    for found, function, x in (
+        (behind.grad, lambda x: naive(x, other), one),
+        (before.grad, lambda x: naive(one, x), other),
+    ):
+        expected = numeric_gradient(function, x)
+        assert expected.abs().max() > 0.01
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    objective.eval()  # a validation loss is the ID loss alone
+    _, loss = objective(Features(behind, [behind], [before]), labels)
+    assert loss.item() == pytest.approx(naive_smoothed(one @ weight.T, labels, 0.1), rel=1e-6)
 
 
 def test_centre_optimiser_equals_dividing_the_gradient_by_the_weight():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reidlab import paths, rescore
-from reidlab.bootstrap import intervals
+from reidlab.bootstrap import differences, intervals
 from reidlab.errors import ReidlabError, StudyError
 from reidlab.metrics import evaluate
 from reidlab.recipe import TrainConfig
@@ -84,6 +84,9 @@ def test_names_and_commands():
     assert way.command("smoke", "a-none") == (
         "python -m reidlab.rescore smoke a-none minkowski:4 --normalise --rerank --k1 5"
     )
+    assert Way("cosine").command("smoke", "a-none", "query", "euclidean", 40) == (
+        "python -m reidlab.rescore smoke a-none cosine --by query --against euclidean --queries 40"
+    )
 
 
 @pytest.fixture
@@ -114,9 +117,31 @@ def test_the_command_of_a_way_prints_its_scores(a_run, sets, way, capsys):
         assert numbers == pytest.approx([row.value, row.low, row.high], abs=0.006)
 
 
+@pytest.mark.parametrize("queries", [None, 20])
+def test_the_command_of_a_difference_prints_it(a_run, sets, queries, capsys):
+    way, other = Way("cosine", reranked=True), Way("cosine")
+    words = shlex.split(way.command("smoke", "a-none", "query", other.distance, queries))
+    assert rescore.main(words[3:]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (start,) = (i for i, line in enumerate(lines) if line == "minus cosine, points")
+    found = {line.split()[0]: line.split()[1:] for line in lines[start + 3 :]}
+    features = RunFeatures(*sets)
+    features = features.fewer(queries) if queries else features
+    both = {one.name: rank(features, one).per_query for one in (way, other)}
+    table = differences(both, other.name, by="query")
+    assert len(table) == 6
+    for row in table.itertuples():
+        numbers = [float(text) for text in found[row.score]]
+        expected = [row.difference, row.low, row.high, row.better, row.worse]
+        assert numbers == pytest.approx(expected, abs=0.006)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["smoke", "a-none", "cosine", "--against", "hamming"], "distance is 'hamming'"),
+        (["smoke", "a-none", "cosine", "--against", "cosine"], "that is the way itself"),
+        (["smoke", "a-none", "cosine", "--queries", "0"], "--queries 0: at least one"),
         (["smoke", "a-none", "hamming"], "distance is 'hamming'; known are euclidean"),
         (["smoke", "a-none", "minkowski:0"], "must be a number from 0.1 up"),
         (["smoke", "a-nine", "cosine"], "Profile smoke has no run 'a-nine'. It has: a-none"),
