@@ -100,7 +100,8 @@ def test_a_side_in_its_process_takes_turns_and_fails_aloud(monkeypatch):
         process.prepare({"size": 1})
 
     process = run.Side("ranking", "product")
-    process.prepare({"amount": 2_000, "queries": 50})
+    # Some tenths of a second of work: on a busy machine less may be over before anybody looks.
+    process.prepare({"amount": 20_000, "queries": 2_000})
     monkeypatch.setattr(run, "MAX_SECONDS", -1)
     monkeypatch.setattr(memory, "PAUSE", 0)
     monkeypatch.setattr(memory, "PAUSE_PER_LOOK", 0)
