@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks import figures, precision, startup
 from benchmarks.stages import SIZES, STAGES
+from reidlab.results import piped
 
 PEER = "torchreid"
 
@@ -137,7 +138,7 @@ def markdown(folder: Path) -> str:
         if len(machines) > 1
         else [f"{machine}." for machine in machines]
     )
-    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    text = "\n".join(piped(lines))
     text += (
         "\n\nSeconds: median (fastest to slowest). Memory: peak of the process and its children "
         "above what it held after its imports, ours / torchreid's; features that a ranking is "

@@ -14,6 +14,7 @@ import pandas as pd
 from reidlab import paths
 from reidlab.errors import ReidlabError, StudyError
 from reidlab.published import settings
+from reidlab.results import piped
 
 BEGIN = "<!-- Results: made by `python -m reidlab.readme`, do not edit. -->"
 END = "<!-- End of results. -->"
@@ -76,7 +77,7 @@ def _table(folder: Path) -> list[str]:
         cells += [f"{row['size'].replace('x', '×')}, {row['distance']}"] * varied
         cells += [f"{row[score]:.1f}" for score in ("rank1", "mAP")]
         rows.append(cells + [beside.get(row["run"], "–")] * bool(beside))
-    return ["| " + " | ".join(row) + " |" for row in rows] + ["", _caption(folder, scores)]
+    return [*piped(rows), "", _caption(folder, scores)]
 
 
 def _fast(folder: Path) -> list[str]:
@@ -91,6 +92,7 @@ def _fast(folder: Path) -> list[str]:
     config, sizes = configs[0], [*configs[0]["sizes"]]
     left = config["epochs"] - sum(epochs for epochs, _, _ in sizes)
     steps = [f"{epochs} at {h}×{w}" for epochs, h, w in [*sizes, [left, *_size(config)]]]
+    headings = ["network", "epochs", "minutes of training", "Rank-1", "mAP"]
     cells = [
         config["model"],
         " and ".join(steps),
@@ -102,9 +104,7 @@ def _fast(folder: Path) -> list[str]:
     return [
         "**From scratch in twenty minutes: the recipe `fast` on Market-1501**",
         "",
-        "| network | epochs | minutes of training | Rank-1 | mAP |",
-        "| --- | --- | --: | --: | --: |",
-        "| " + " | ".join(cells) + " |",
+        *piped([headings, ["---", "---", "--:", "--:", "--:"], cells]),
         "",
         f"Mean ± standard deviation over seeds {seeds}; single query, {config['distance']} "
         f"distance; {where}. For comparison, {BAR}. The recipe was chosen on training identities "
@@ -117,26 +117,23 @@ def _tricks(folder: Path) -> list[str]:
     table = _real(folder / "tables" / "tricks.csv")
     if table is None:
         return []
-    lines = [
-        "**What each trick is worth, on top of those above it** (notebook 10)",
-        "",
-        "| trick | Rank-1 | mAP | difference in mAP | more than noise? |",
-        "| --- | --: | --: | --: | --- |",
-    ]
+    rows = [["trick", "Rank-1", "mAP", "difference in mAP", "more than noise?"]]
+    rows.append(["---", "--:", "--:", "--:", "---"])
     for row in table.to_dict("records"):
-        rank1, mean_ap = (f"{row[s]:.1f} ± {row[f'{s}_std']:.1f}" for s in ("rank1", "mAP"))
-        difference, verdict = "", ""
+        spreads = [f"{row[s]:.1f} ± {row[f'{s}_std']:.1f}" for s in ("rank1", "mAP")]
+        compared = ["", ""]
         if pd.notna(row["difference"]):
             low_high = f"{row['low']:+.1f} to {row['high']:+.1f}"
-            difference, verdict = f"{row['difference']:+.1f} ({low_high})", row["verdict"]
-        lines.append(f"| {row['row']} | {rank1} | {mean_ap} | {difference} | {verdict} |")
+            compared = [f"{row['difference']:+.1f} ({low_high})", row["verdict"]]
+        rows.append([row["row"], *spreads, *compared])
     first = table.iloc[0]
     return [
-        *lines,
+        "**What each trick is worth, on top of those above it** (notebook 10)",
         "",
-        f"{first.model} on {first.dataset} at {first['size'].replace('x', '×')}, {first.epochs} "
-        f"epochs; mean ± standard deviation over {first.seeds} seeds, and the 95 % interval of "
-        "the paired difference.",
+        *piped(rows),
+        "",
+        f"{first.model}, {_budget(folder, first, first.family)}; mean ± standard deviation over "
+        f"{first.seeds} seeds, and the 95 % interval of the paired difference.",
     ]
 
 
@@ -146,31 +143,39 @@ def _networks(folder: Path) -> list[str]:
     if table is None:
         return []
     forms = [*dict.fromkeys(table["form"])]
-    lines = [
-        "**The seed report's three networks, with one budget** (notebook 11)",
-        "",
-        "| network | data set | parameters | " + " | ".join(forms) + " |",
-        "| --- | --- | --: |" + " --: |" * len(forms),
-    ]
-    for (dataset, network), rows in table.groupby(["dataset", "network"], sort=False):
-        scores = (
-            rows.set_index("form")[["rank1", "mAP"]].round(1).astype(str).agg(" / ".join, axis=1)
-        )
-        cells = [
-            network,
-            dataset,
-            f"{rows['params'].iloc[0]:,}",
-            *scores.reindex(forms, fill_value="–"),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+    rows = [["network", "data set", "parameters", *forms]]
+    rows.append(["---", "---", "--:", *["--:"] * len(forms)])
+    for (dataset, network), some in table.groupby(["dataset", "network"], sort=False):
+        both = {row.form: f"{row.rank1:.1f} / {row.mAP:.1f}" for row in some.itertuples()}
+        count = f"{some['params'].iloc[0]:,}"
+        rows.append([network, dataset, count, *(both.get(form, "–") for form in forms)])
     first = table.iloc[0]
     return [
-        *lines,
+        "**The seed report's three networks, with one budget** (notebook 11)",
         "",
-        f"Rank-1 / mAP at {first['size'].replace('x', '×')} after {first.epochs} epochs; "
-        "parameters of the papers' form, without classifier. What else the budget is, what each "
-        "slip of the code cost and what is missing to the report's numbers: the notebook.",
+        *piped(rows),
+        "",
+        f"Rank-1 / mAP, {_budget(folder, first, first.row)}; parameters of the papers' form, "
+        "without classifier. What each slip of the code cost and what is missing to the report's "
+        "numbers: the notebook.",
     ]
+
+
+def _budget(folder: Path, row: pd.Series, family: str) -> str:
+    """What the numbers of a table depend on, in words, from the first run of a family."""
+    run = min((folder / "runs").glob(f"{family}-s*"))
+    config = json.loads((run / "config.json").read_text())
+    device = json.loads((run / "provenance.json").read_text())["device"]
+    word, _, source = config["init"].partition(":")
+    if word == "run":
+        before = json.loads((folder / "runs" / source / "config.json").read_text())
+        start = f"each network's own {before['epochs']} on {before['dataset']}"
+    else:
+        start = STARTS.get(word, config["init"])
+    return (
+        f"{row['dataset']} at {row['size'].replace('x', '×')}, {row['epochs']} epochs from "
+        f"{start}, single query, {config['distance']} distance, {device}"
+    )
 
 
 def _real(file: Path) -> pd.DataFrame | None:

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +116,7 @@ def _shown(file: Path) -> list[str]:
     if len(rows) > MOST_ROWS:
         return [f"{len(rows):,} rows, in the file."]
     cells = [heading, ["---"] * len(heading), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+    return piped([cell.replace("|", "\\|") for cell in row] for row in cells)
 
 
 def _markdown(frame: "pd.DataFrame") -> list[str]:
@@ -123,4 +124,13 @@ def _markdown(frame: "pd.DataFrame") -> list[str]:
     rows = [frame.columns, ["---"] * len(frame.columns)]
     for row in frame.itertuples(index=False):
         rows.append([f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row])
+    return piped(rows)
+
+
+def piped(rows: Iterable[Iterable[str]]) -> list[str]:
+    """The lines of a table in Markdown; the second row says how columns are aligned.
+
+    >>> piped([["run", "mAP"], ["---", "--:"], ["a", "1.0"]])
+    ['| run | mAP |', '| --- | --: |', '| a | 1.0 |']
+    """
     return ["| " + " | ".join(row) + " |" for row in rows]
