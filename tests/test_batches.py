@@ -94,9 +94,10 @@ def test_identity_batches_of_random_sets(seed):
     # Some identities with far more images than the rest: they have to be in every batch.
     counts = rng.integers(1, 12, rng.integers(p, 3 * p)) * np.where(rng.random() < 0.5, 1, 5)
     counts[: rng.integers(0, p)] += int(counts.sum())
+    counts[0] = max(counts[0], k)  # with nobody of K images there is nothing but repeats
     labels = rng.permutation(np.repeat(rng.permutation(100)[: len(counts)], counts))
     kept = np.flatnonzero(rng.random(len(labels)) < 0.8)
-    if len(set(labels[kept])) < p:
+    if len(set(labels[kept])) < p or np.bincount(labels[kept]).max() < k:
         kept = np.arange(len(labels))
     check_epoch(labels, kept, p, k, seed)
 
@@ -136,6 +137,7 @@ def test_identity_batches_are_deterministic_and_random():
         (1, 4, "num_ids=1: it must be at least 2"),
         (4, 1, "num_instances=1: it must be at least 2"),
         (6, 4, "num_ids=6: the training images show only 5 identities"),
+        (4, 4, "num_instances=4: no identity has so many training images, the most are 3"),
     ],
 )
 def test_identity_batches_refuse_at_once(p, k, message):

@@ -293,6 +293,8 @@ def test_nothing_at_all(photographs, tmp_path):
         data.load("folder", photographs({}))
     with pytest.raises(DataError, match=r"nowhere does not exist.*make study DATA="):
         data.load("folder", tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"nowhere does not exist"):
+        load_folder(tmp_path / "nowhere")
 
 
 def test_empty_person(photographs):

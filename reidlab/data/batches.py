@@ -80,7 +80,7 @@ def identity_batches(
         (P·K,) positions in ``labels``, the images of an identity side by side.
 
     Raises:
-        DataError: P or K below 2, or fewer than P identities.
+        DataError: P or K below 2, fewer than P identities, or none with K images.
     """
     steps = num_identity_batches(labels, indices, num_ids, num_instances)
     return _identity_batches(_by_identity(labels, indices), num_ids, num_instances, steps, rng)
@@ -101,7 +101,7 @@ def num_identity_batches(
         num_instances: K, at least 2.
 
     Raises:
-        DataError: P or K below 2, or fewer than P identities.
+        DataError: P or K below 2, fewer than P identities, or none with K images.
 
     Example:
         Groups of 2 images: three of identity 0, one each of 1, 2 and 3. Two identities a batch
@@ -122,6 +122,11 @@ def num_identity_batches(
         raise DataError(
             f"num_ids={num_ids}: the training images show only {len(counts)} identities; lower "
             "num_ids, or train on more of them."
+        )
+    if counts.max() < num_instances:
+        raise DataError(
+            f"num_instances={num_instances}: no identity has so many training images, the most "
+            f"are {counts.max()}; every group would repeat some. Lower num_instances to that or less."
         )
     groups = np.maximum(counts // num_instances, 1)
     steps = int(groups.sum()) // num_ids  # at least 1; what the sum allows, if not the identities

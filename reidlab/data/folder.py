@@ -79,7 +79,7 @@ def load_folder(folder: Path, name: str = "folder", seed: int = 0) -> Dataset:
         DataError: no images; images that cannot be read, and files that are none; folders that mix
             two layouts; or nobody who could be found again (one image each, or one camera).
     """
-    fixed = _is_split(folder)
+    fixed = _is_split(_must_exist(folder))
     if fixed:
         parts = [part for part in ("train", "query", "gallery") if (folder / part).is_dir()]
         _refuse_others(folder, parts)
