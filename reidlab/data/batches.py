@@ -126,7 +126,7 @@ def num_identity_batches(
     if counts.max() < num_instances:
         raise DataError(
             f"num_instances={num_instances}: no identity has so many training images, the most "
-            f"are {counts.max()}; every group would repeat some. Lower num_instances to that or less."
+            f"are {counts.max()}; every group would repeat some. Lower num_instances."
         )
     groups = np.maximum(counts // num_instances, 1)
     steps = int(groups.sum()) // num_ids  # at least 1; what the sum allows, if not the identities
