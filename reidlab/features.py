@@ -132,9 +132,13 @@ class _Network:
             torch.tensor(values, device=compute.device).mul(255).repeat(width)
             for values in (IMAGENET_MEAN, IMAGENET_STD)
         )
-        self.batch_size = batch_size or self._best_batch_size(height, width)
+        self.batch_size = batch_size or GPU_BATCH
         if compute.device.type == "cpu":
-            fuse(self.model, compute.dtype, self.batch_size)
+            shapes, largest = self._watch(height, width)
+            self.batch_size = batch_size or min(max(1, CPU_BATCH_BYTES // largest), 64)
+            # A convolution may see an image more than once: OSNet's gates see all four streams.
+            shapes = {c: [n * self.batch_size, *one] for c, (n, *one) in shapes.items()}
+            fuse(self.model, compute.dtype, shapes)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
@@ -187,12 +191,18 @@ class _Network:
         for images in in_order(fetch, blocks, os.cpu_count() or 1):
             yield self(self.compute.send(images))
 
-    def _best_batch_size(self, height: int, width: int) -> int:
-        if self.compute.device.type != "cpu":
-            return GPU_BATCH
-        sizes: list[int] = []
+    def _watch(self, height: int, width: int) -> tuple[dict[nn.Module, list[int]], int]:
+        """Each convolution's input for one image, and the bytes of the largest output."""
+        shapes: dict[nn.Module, list[int]] = {}
+        largest = 1
+
+        def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            nonlocal largest
+            shapes[module] = list(inputs[0].shape)
+            largest = max(largest, output.nbytes)
+
         handles = [
-            module.register_forward_hook(lambda _, __, output: sizes.append(output.nbytes))
+            module.register_forward_hook(note)
             for module in self.model.modules()
             if isinstance(module, nn.Conv2d)
         ]
@@ -201,4 +211,4 @@ class _Network:
         finally:
             for handle in handles:
                 handle.remove()
-        return min(max(1, CPU_BATCH_BYTES // max(sizes, default=1)), 64)
+        return shapes, largest

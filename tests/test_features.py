@@ -119,10 +119,32 @@ def test_fused_and_unfused_convolutions_agree(monkeypatch):
 def test_every_convolution_is_fused_where_that_works():
     assert fused.available()
     model = features.fold_batch_norm(network())
-    convolutions = sum(isinstance(module, nn.Conv2d) for module in model.modules())
-    fused.fuse(model, torch.float32, 4)
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    fused.fuse(model, torch.float32, {conv: [4, conv.in_channels, 8, 4] for conv in convolutions})
     assert not any(isinstance(module, nn.Conv2d) for module in model.modules())
-    assert sum(isinstance(m, fused.FusedConv) for m in model.modules()) == convolutions
+    assert sum(isinstance(m, fused.FusedConv) for m in model.modules()) == len(convolutions)
+
+
+@fuses
+@pytest.mark.parametrize("name", ["osnet_x0_25", "resnet50"])
+def test_weights_are_laid_out_for_the_inputs_that_come(name, monkeypatch):
+    assert fused.available()
+    expected, seen = [], []
+
+    class Watched(fused.FusedConv):
+        def __init__(self, conv, relu, dtype, shape):
+            super().__init__(conv, relu, dtype, shape)
+            self.shape = list(shape)
+
+        def forward(self, x):
+            expected.append(self.shape)
+            seen.append(list(x.shape))
+            return super().forward(x)
+
+    monkeypatch.setattr(fused, "FusedConv", Watched)
+    extract(build(name), random_images(6), 3, "cpu", "float32")
+    assert len(seen) >= 2 * 50 and seen == expected  # two batches
+    assert len({tuple(shape) for shape in seen}) > 5
 
 
 def test_where_fusing_fails_networks_stay_as_they_are(monkeypatch, caplog):

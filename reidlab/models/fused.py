@@ -9,6 +9,7 @@ they are tried out once, and where they fail networks stay as they are.
 import functools
 import logging
 import platform
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -26,10 +27,13 @@ class FusedConv(nn.Module):
         conv: the convolution.
         relu: whether a ReLU follows.
         dtype: number format of weights and output; the input is cast to it.
-        batch_size: images at a time that the layout is chosen for.
+        shape: (N, C_in, H, W) of the input that the layout is chosen for. Any other gives the
+            same results, only slower where oneDNN has to lay the weights out anew for it.
     """
 
-    def __init__(self, conv: nn.Conv2d, relu: bool, dtype: torch.dtype, batch_size: int) -> None:
+    def __init__(
+        self, conv: nn.Conv2d, relu: bool, dtype: torch.dtype, shape: Sequence[int]
+    ) -> None:
         super().__init__()
         self.dtype = dtype
         self.activation = "relu" if relu else "none"
@@ -40,10 +44,8 @@ class FusedConv(nn.Module):
             conv.groups,
         )
         self.bias = None if conv.bias is None else conv.bias.detach().to(dtype)
-        # Any other size gives the same results; only the layout might not be the best for it.
-        size = [batch_size, conv.in_channels, 64, 32]
         self.weight = torch.ops.mkldnn._reorder_convolution_weight(
-            conv.weight.detach().to(dtype), *self.geometry, size
+            conv.weight.detach().to(dtype), *self.geometry, list(shape)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,7 +55,7 @@ class FusedConv(nn.Module):
         )
 
 
-def fuse(model: nn.Module, dtype: torch.dtype, batch_size: int) -> nn.Module:
+def fuse(model: nn.Module, dtype: torch.dtype, shapes: dict[nn.Module, list[int]]) -> nn.Module:
     """Replace the convolutions of a network, in place, where this machine can.
 
     The results are the same up to rounding. The network is of no use for training after this.
@@ -62,7 +64,8 @@ def fuse(model: nn.Module, dtype: torch.dtype, batch_size: int) -> nn.Module:
         model: in evaluation mode, its batch norms folded
             (:func:`reidlab.models.fold.fold_batch_norm`), on the CPU.
         dtype: number format of the convolutions.
-        batch_size: images at a time that it will be used with most.
+        shapes: of each convolution's input, (N, C_in, H, W), as it will be used most. What is not
+            in it stays as it is.
 
     Returns:
         The same network.
@@ -71,9 +74,10 @@ def fuse(model: nn.Module, dtype: torch.dtype, batch_size: int) -> nn.Module:
         return model
 
     def fused(conv: nn.Conv2d, relu: bool = False) -> nn.Module:
-        if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        odd = conv.padding_mode != "zeros" or isinstance(conv.padding, str)
+        if odd or conv not in shapes:
             return nn.Sequential(conv, nn.ReLU()) if relu else conv
-        return FusedConv(conv, relu, dtype, batch_size)
+        return FusedConv(conv, relu, dtype, shapes[conv])
 
     def replace(parent: nn.Module) -> None:
         for name, child in parent.named_children():
@@ -108,7 +112,7 @@ def available() -> bool:
     image = image.contiguous(memory_format=torch.channels_last)
     try:
         with torch.inference_mode():
-            found = FusedConv(conv, True, torch.float32, 1)(image)
+            found = FusedConv(conv, True, torch.float32, image.shape)(image)
             right = torch.allclose(found, F.relu(conv(image)), atol=1e-5)
     except (AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
         log.info("convolutions stay unfused, since PyTorch %s: %s", torch.__version__, error)
