@@ -15,6 +15,7 @@ from reidlab import paths
 from reidlab.errors import ReidlabError, StudyError
 from reidlab.published import settings
 from reidlab.results import piped
+from reidlab.seeds import estimate, spread
 
 BEGIN = "<!-- Results: made by `python -m reidlab.readme`, do not edit. -->"
 END = "<!-- End of results. -->"
@@ -96,8 +97,8 @@ def _fast(folder: Path) -> list[str]:
     cells = [
         config["model"],
         " and ".join(steps),
-        _spread(pd.Series(minutes)),
-        *(_spread(metrics[score]) for score in ("rank1", "mAP")),
+        str(estimate(minutes)),
+        *(str(estimate(metrics[score])) for score in ("rank1", "mAP")),
     ]
     where = _listed(pd.Series([f"{m['device']}, {m['threads']} threads" for m in machines]))
     seeds = _listed(pd.Series([each["seed"] for each in configs]))
@@ -120,7 +121,7 @@ def _tricks(folder: Path) -> list[str]:
     rows = [["trick", "Rank-1", "mAP", "difference in mAP", "more than noise?"]]
     rows.append(["---", "--:", "--:", "--:", "---"])
     for row in table.to_dict("records"):
-        spreads = [f"{row[s]:.1f} ± {row[f'{s}_std']:.1f}" for s in ("rank1", "mAP")]
+        spreads = [spread(row[s], row[f"{s}_std"]) for s in ("rank1", "mAP")]
         compared = ["", ""]
         if pd.notna(row["difference"]):
             low_high = f"{row['low']:+.1f} to {row['high']:+.1f}"
@@ -146,18 +147,22 @@ def _networks(folder: Path) -> list[str]:
     rows = [["network", "data set", "parameters", *forms]]
     rows.append(["---", "---", "--:", *["--:"] * len(forms)])
     for (dataset, network), some in table.groupby(["dataset", "network"], sort=False):
-        both = {row.form: f"{row.rank1:.1f} / {row.mAP:.1f}" for row in some.itertuples()}
+        both = {
+            row.form: f"{spread(row.rank1, row.rank1_std)} / {spread(row.mAP, row.mAP_std)}"
+            for row in some.itertuples()
+        }
         count = f"{some['params'].iloc[0]:,}"
         rows.append([network, dataset, count, *(both.get(form, "–") for form in forms)])
-    first = table.iloc[0]
+    first, most = table.iloc[0], table["seeds"].max()
+    several = f"; ± is the standard deviation over {most} seeds" if most > 1 else ""
     return [
         "**The seed report's three networks, with one budget** (notebook 11)",
         "",
         *piped(rows),
         "",
-        f"Rank-1 / mAP, {_budget(folder, first, first.row)}; parameters of the papers' form, "
-        "without classifier. What each slip of the code cost and what is missing to the report's "
-        "numbers: the notebook.",
+        f"Rank-1 / mAP, {_budget(folder, first, first.row)}{several}; parameters of the papers' "
+        "form, without classifier. What each slip of the code cost and what is missing to the "
+        "report's numbers: the notebook.",
     ]
 
 
@@ -187,11 +192,6 @@ def _real(file: Path) -> pd.DataFrame | None:
 
 def _size(config: dict) -> tuple[int, int]:
     return config["height"], config["width"]
-
-
-def _spread(values: pd.Series) -> str:
-    """Mean ± sample standard deviation; of a single value nothing but itself."""
-    return f"{values.mean():.1f}" + (f" ± {values.std():.1f}" if len(values) > 1 else "")
 
 
 def _evaluated(init: str) -> str:

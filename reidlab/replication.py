@@ -153,7 +153,8 @@ def transfer_table(networks: Networks, transfer: list[str], families: Families) 
     Returns:
         One row a network, form and direction: network, form, source, target, and for each of
         ``direct``, ``fine_tuned``, ``at_home`` (trained on the target alone) the family, its
-        Rank-1 and its mAP in percent; NaN where there is no such family.
+        epochs, its Rank-1 and its mAP in percent, and their standard deviations over the seeds
+        (``direct_mAP_std``); NaN where there is no such family, or one seed.
 
     Raises:
         StudyError: a family does not start from one of ``networks``.
@@ -187,9 +188,7 @@ def transfer_table(networks: Networks, transfer: list[str], families: Families) 
 
 def _scored(way: str, family: str | None, families: Families) -> dict[str, Any]:
     scores = score_table({family: families[family]}).iloc[0] if family else {}
-    return {
-        way: family or "",
-        f"{way}_epochs": scores.get("epochs", float("nan")),
-        f"{way}_rank1": scores.get("rank1", float("nan")),
-        f"{way}_mAP": scores.get("mAP", float("nan")),
+    columns = ("epochs", "rank1", "rank1_std", "mAP", "mAP_std")
+    return {way: family or ""} | {
+        f"{way}_{column}": scores.get(column, float("nan")) for column in columns
     }

@@ -33,7 +33,22 @@ class Estimate:
         >>> str(estimate([70.0, 72.0])), str(estimate([70.0]))
         ('71.0 ± 1.4', '70.0')
         """
-        return f"{self.mean:.1f}" + (f" ± {self.std:.1f}" if self.count > 1 else "")
+        return spread(self.mean, self.std)
+
+
+def spread(mean: float, std: float) -> str:
+    """``mean ± std``, of a single seed the score alone.
+
+    Args:
+        mean: of the scores, NaN where there is none.
+        std: their standard deviation, NaN where there is none.
+
+    >>> spread(71.0, 1.41), spread(70.0, float("nan")), spread(float("nan"), float("nan"))
+    ('71.0 ± 1.4', '70.0', '–')
+    """
+    if np.isnan(mean):
+        return "–"
+    return f"{mean:.1f}" + ("" if np.isnan(std) else f" ± {std:.1f}")
 
 
 def estimate(scores: Sequence[float]) -> Estimate:

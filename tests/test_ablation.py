@@ -169,3 +169,12 @@ def test_dots_are_where_their_labels_are():
         "x": [[10.0, where["a"]]],
         "y": [[20.0, where["a"]], [40.0, where["b"]]],
     }
+
+
+def test_dots_carry_their_standard_deviations():
+    table = pd.DataFrame({"label": ["a", "b"], "kind": "x", "value": [10.0, 20.0]})
+    axes = kind_dots(table.assign(std=[1.5, np.nan])).axes[0]
+    assert "standard deviation" in axes.get_xlabel()
+    ends = [path.vertices.tolist() for bars in axes.collections for path in bars.get_paths()]
+    assert [[8.5, 1.0], [11.5, 1.0]] in ends
+    assert "standard" not in kind_dots(table.assign(std=np.nan)).axes[0].get_xlabel()

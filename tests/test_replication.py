@@ -1,6 +1,7 @@
 """The report's table: forms, published rows beside them, transfer."""
 
 import math
+import statistics
 
 import pytest
 from test_ablation import family
@@ -88,6 +89,8 @@ def test_transfer_is_told_from_fine_tuning_and_from_home():
     for way, name in (("direct", "direct"), ("fine_tuned", "tuned"), ("at_home", "osnet-s")):
         mean = sum(run.metrics["mAP"] for run in runs[name]) / 3
         assert row[f"{way}_mAP"] == pytest.approx(mean)
+        spread = statistics.stdev(run.metrics["mAP"] for run in runs[name])
+        assert row[f"{way}_mAP_std"] == pytest.approx(spread)
 
 
 def test_transfer_without_a_way_leaves_it_empty():

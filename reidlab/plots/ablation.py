@@ -82,7 +82,8 @@ def kind_dots(table: pd.DataFrame, xlabel: str = "mAP (%)") -> Figure:
 
     Args:
         table: columns label (a line each, the first on top), kind (a colour and marker each) and
-            value; a missing value is left out.
+            value; a missing value is left out. Where there is a column std, its values are drawn
+            to both sides of the value.
         xlabel: what the values are.
     """
     labels = [*dict.fromkeys(table["label"])]
@@ -95,15 +96,15 @@ def kind_dots(table: pd.DataFrame, xlabel: str = "mAP (%)") -> Figure:
         rows = table[(table["kind"] == kind) & table["value"].notna()]
         if not len(rows):
             continue
-        axes.plot(
-            rows["value"],
-            [places[label] for label in rows["label"]],
-            MARKERS[i % len(MARKERS)],
-            color=PALETTE[i % len(PALETTE)],
-            markersize=8,
-            label=kind,
-        )
+        colour, heights = PALETTE[i % len(PALETTE)], [places[label] for label in rows["label"]]
+        if "std" in rows:
+            low, high = rows["value"] - rows["std"], rows["value"] + rows["std"]
+            axes.hlines(heights, low, high, color=colour, linewidth=2)
+        marker = MARKERS[i % len(MARKERS)]
+        axes.plot(rows["value"], heights, marker, color=colour, markersize=8, label=kind)
     axes.set_yticks([*places.values()], [*places])
+    if "std" in table and table["std"].notna().any():
+        xlabel += "; a thin line: ± one standard deviation over the seeds"
     axes.set(xlabel=xlabel, ylim=(-0.6, len(labels) - 0.4))
     axes.set_xlim(0, 1.06 * table["value"].max())
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
