@@ -15,7 +15,7 @@ from reidlab import paths
 from reidlab.errors import ReidlabError, StudyError
 from reidlab.published import settings
 from reidlab.results import piped
-from reidlab.seeds import estimate, spread
+from reidlab.seeds import estimate, interval, spread
 
 BEGIN = "<!-- Results: made by `python -m reidlab.readme`, do not edit. -->"
 END = "<!-- End of results. -->"
@@ -124,8 +124,8 @@ def _tricks(folder: Path) -> list[str]:
         spreads = [spread(row[s], row[f"{s}_std"]) for s in ("rank1", "mAP")]
         compared = ["", ""]
         if pd.notna(row["difference"]):
-            low_high = f"{row['low']:+.1f} to {row['high']:+.1f}"
-            compared = [f"{row['difference']:+.1f} ({low_high})", row["verdict"]]
+            found = f"{row['difference']:+.1f} ({interval(row['low'], row['high'])})"
+            compared = [found, row["verdict"]]
         rows.append([row["row"], *spreads, *compared])
     first = table.iloc[0]
     return [

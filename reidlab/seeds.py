@@ -51,6 +51,15 @@ def spread(mean: float, std: float) -> str:
     return f"{mean:.1f}" + ("" if np.isnan(std) else f" ± {std:.1f}")
 
 
+def interval(low: float, high: float) -> str:
+    """Two ends of a difference in points, as text; a dash where there is no interval (NaN).
+
+    >>> interval(-0.52, 4.5), interval(float("nan"), float("nan"))
+    ('-0.5 to +4.5', '–')
+    """
+    return "–" if np.isnan(low) else f"{low:+.1f} to {high:+.1f}"
+
+
 def estimate(scores: Sequence[float]) -> Estimate:
     """Mean and standard deviation of a score over seeds.
 
