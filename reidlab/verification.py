@@ -326,6 +326,32 @@ def compare_measures(
     return pd.DataFrame(rows, columns=columns)
 
 
+def carried_thresholds(
+    calibration: dict[str, PairCounts],
+    test: dict[str, PairCounts],
+    rates: tuple[float, ...] = RATES[:3],
+) -> pd.DataFrame:
+    """Thresholds of several measures, each chosen on some people and used on others.
+
+    Args:
+        calibration: measure -> pairs of the people on whom its thresholds are chosen.
+        test: the same measures on pairs of the people on whom they are used.
+        rates: wanted false match rates.
+
+    Returns:
+        One row a measure and rate: measure, wanted_fmr, threshold, fmr and fnmr on the test
+        people; rates are in [0, 1], NaN where there are too few pairs to choose on.
+    """
+    rows = []
+    for measure, counts in calibration.items():
+        points = operating_points(counts, rates)[: len(rates)]
+        fmr, fnmr = rates_at(test[measure], points.threshold.to_numpy())
+        kept = points[["wanted_fmr", "threshold"]].assign(fmr=fmr, fnmr=fnmr)
+        kept.insert(0, "measure", measure)
+        rows.append(kept)
+    return pd.concat(rows, ignore_index=True)
+
+
 def threshold_table(
     calibration: PairCounts,
     query: FeatureSet,

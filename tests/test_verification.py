@@ -188,3 +188,28 @@ def test_measures_are_compared_at_their_own_thresholds():
         change = rows["worse"].fnmr[rate] - rows["good"].fnmr[rate]
         assert rows["worse"].difference[rate] == pytest.approx(change)
     assert table[table.wanted_fmr == 1e-4].fnmr.isna().all()
+
+
+def test_thresholds_of_measures_are_carried_to_other_people():
+    rng = np.random.default_rng(1)
+    counts, values = {}, {}
+    for people, shift in (("calibration", 3.0), ("test", 2.0)):  # strangers come nearer
+        genuine, impostor = rng.normal(size=300), shift + rng.normal(size=4000)
+        values[people] = genuine, impostor
+        counts[people] = {
+            "plain": count_values(genuine, impostor),
+            "scaled": count_values(7 * genuine + 1, 7 * impostor + 1),
+        }
+    table = v.carried_thresholds(counts["calibration"], counts["test"], (0.1, 0.01, 1e-4))
+    assert table.measure.tolist() == ["plain"] * 3 + ["scaled"] * 3
+    for row in table[table.measure == "plain"][:2].itertuples():
+        cut = np.sort(values["calibration"][1])[round(row.wanted_fmr * 4000)]
+        genuine, impostor = values["test"]
+        assert row.threshold == cut
+        assert row.fmr == pytest.approx(np.mean(impostor < cut))
+        assert row.fnmr == pytest.approx(np.mean(genuine >= cut))
+        assert row.fmr > row.wanted_fmr
+    assert table[table.wanted_fmr == 1e-4][["threshold", "fmr", "fnmr"]].isna().all(axis=None)
+    plain, scaled = (table[table.measure == name] for name in ("plain", "scaled"))
+    columns = ["fmr", "fnmr"]
+    np.testing.assert_allclose(plain[columns], scaled[columns], atol=2 / 300)
