@@ -41,7 +41,12 @@ NOT_STATED = "not stated"
 
 #: Our names of real data sets, as the literature writes them. CUHK03 is used here with a split of
 #: its own, so that no published row belongs to it.
-DATASETS = {"market1501": "Market-1501", "cuhk03-market-layout": "CUHK03, own split"}
+DATASETS = {
+    "market1501": "Market-1501",
+    "cuhk03-market-layout": "CUHK03, own split",
+    "dukemtmc": "DukeMTMC-reID",
+    "last-val": "LaST, validation split",
+}
 
 #: Published checkpoints that runs start from: what they were trained on, from which weights.
 CHECKPOINTS = {

@@ -67,6 +67,18 @@ def test_reports_own_numbers_stand_beside_its_data_sets_only():
     assert set(rows["dataset"]) == {"market1501"}
 
 
+def test_report_has_numbers_for_duke_and_for_validation_split_of_last():
+    networks = {"OSNet x0.25": [["duke", "duke-report"], ["last", "last-report"]]}
+    found = {
+        name: family(name, model="osnet_x0_25_bnneck", dataset=dataset)
+        for pair, dataset in zip(networks["OSNet x0.25"], ("dukemtmc", "last-val"))
+        for name in pair
+    }
+    rows = report_rows(network_table(networks, found), load_published()).set_index("dataset")
+    assert rows.loc["dukemtmc", ["rank1", "mAP"]].tolist() == [69.9, 50.8]
+    assert rows.loc["last-val", ["rank1", "mAP"]].tolist() == [23.0, 4.3]
+
+
 def test_gap_to_the_report_is_that_of_its_osnet():
     runs = families()
     steps = {"once": "osnet-m", "as the report": "osnet-report-m"}
