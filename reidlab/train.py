@@ -214,6 +214,12 @@ class _Training:
         config = self.config
         if config.sampler == "identities" and config.epochs:
             ids = config.batch_size // config.num_instances
+            counts = np.unique(labels[self.fit_index], return_counts=True)[1]
+            if short := int((counts < config.num_instances).sum()):
+                log.info(
+                    "%s: %d of %d identities have fewer than %d images; a batch repeats theirs",
+                    *(self.out.name, short, len(counts), config.num_instances),
+                )
             return num_identity_batches(labels, self.fit_index, ids, config.num_instances)
         return max(1, len(self.fit_index) // config.batch_size)
 
@@ -275,16 +281,18 @@ class _Training:
 
     def _refuse_bad_weights(self, epoch: int) -> None:
         """The last step of an epoch can break weights after its loss was still a number."""
-        values = [value for value in self.model.state_dict().values() if value.is_floating_point()]
-        if not all(value.isfinite().all() for value in values):
+        parts = [part for part in (self.model, self.objective, self.averaged) if part is not None]
+        values = [value for part in parts for value in part.state_dict().values()]
+        if not all(value.isfinite().all() for value in values if value.is_floating_point()):
             raise self._diverged("weights are no numbers after", epoch, self.steps)
 
     def _diverged(self, what: str, epoch: int, step: int) -> ReidlabError:
         kept = self.out / "checkpoint.pt"
         return ReidlabError(
             f"{what} epoch {epoch}, step {step}, at learning "
-            f"rate {self.optimizer.param_groups[0]['lr']:.2g}. Lower lr. "
-            + (f"The last good epoch is kept in {kept}." if kept.is_file() else "")
+            f"rate {self.optimizer.param_groups[0]['lr']:.2g}. Lower lr, "
+            "and train under another name."
+            + (f" The last good epoch is kept in {kept}." if kept.is_file() else "")
         )
 
     def _require_matches(self) -> None:

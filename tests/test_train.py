@@ -440,9 +440,10 @@ def test_nan_loss_stops_and_keeps_the_last_good_epoch(root, tmp_path, monkeypatc
     assert all(torch.isfinite(value).all() for value in state["model"].values())
 
 
+@pytest.mark.parametrize("part", ["model", "objective", "averaged"])
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_weights_that_break_in_an_epochs_last_step_are_not_kept(
-    root, tmp_path, monkeypatch, epoch
+    root, tmp_path, monkeypatch, epoch, part
 ):
     genuine, steps = train._Training._step, []
 
@@ -450,18 +451,36 @@ def test_weights_that_break_in_an_epochs_last_step_are_not_kept(
         genuine(self, loss)
         steps.append(loss)
         if len(steps) == 5 * epoch:  # an epoch has 5 steps: the loss is never seen again
-            next(self.model.parameters()).data[0] = float("inf")
+            next(getattr(self, part).parameters()).data[0] = float("inf")
 
     monkeypatch.setattr(train._Training, "_step", breaks)
     message = f"weights are no numbers after epoch {epoch}, step 5, at learning rate 0.0003. Lower"
     with pytest.raises(ReidlabError, match=message):
-        fit(dataclasses.replace(TINY, epochs=3), tmp_path / "run", root)
+        fit(dataclasses.replace(TINY, epochs=3, ema=0.9), tmp_path / "run", root)
     file = tmp_path / "run" / "checkpoint.pt"
     assert file.is_file() == (epoch == 2)
     if file.is_file():
         state = torch.load(file, weights_only=True)
         assert len(state["history"]) == 1
         assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_identities_with_fewer_images_than_a_batch_takes_are_told(
+    market_layout, own_cache, tmp_path, caplog
+):
+    folder = market_layout()
+    first = sorted((folder / "bounding_box_train").iterdir())[0].name[:4]
+    for file in sorted((folder / "bounding_box_train").glob(f"{first}_*"))[1:]:
+        file.unlink()
+    batches = {"sampler": "identities", "num_instances": 2, "schedule": "cosine"}
+    with caplog.at_level("INFO", logger="reidlab"):
+        fit(
+            dataclasses.replace(TINY, epochs=1, val_fraction=0.0, **batches),
+            tmp_path / "run",
+            folder,
+        )
+    told = "1 of 4 identities have fewer than 2 images; a batch repeats theirs"
+    assert told in caplog.text
 
 
 def test_data_that_cannot_be_evaluated_are_refused_before_the_training(
