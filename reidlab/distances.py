@@ -57,16 +57,29 @@ def _centred(features: Tensor) -> Tensor:
     return features - features.mean(1, keepdim=True)
 
 
-def _cosine(gf: Tensor, centre: Callable[[Tensor], Tensor] = torch.clone) -> BlockDistance:
-    # 1 - q·g / (|q| |g|), of centred features for the correlation distance. A centred q is
-    # orthogonal to constants, so that g itself need not be centred in the product.
-    norms = _per_row(lambda part: centre(part).norm(dim=1), gf)
-    scale = -1 / norms.clamp(min=1e-12)
+def _cosine(gf: Tensor) -> BlockDistance:
+    # 1 - q·g / (|q| |g|)
+    scale = -1 / _per_row(lambda part: part.norm(dim=1), gf).clamp(min=1e-12)
     one = torch.ones((), dtype=gf.dtype, device=gf.device)
 
     def block_distance(qf: Tensor, out: Tensor | None = None) -> Tensor:
-        product = torch.mm(F.normalize(centre(qf), dim=1), gf.T, out=out)
+        product = torch.mm(F.normalize(qf, dim=1), gf.T, out=out)
         return torch.addcmul(one, product, scale, out=product)
+
+    return block_distance
+
+
+def _correlation(gf: Tensor) -> BlockDistance:
+    # The cosine distance of centred features. A centred q is orthogonal to constants, but a large
+    # mean of g would leave a trace in floats: g is centred too, a part at a time.
+    scale = -1 / _per_row(lambda part: _centred(part).norm(dim=1), gf).clamp(min=1e-12)
+
+    def block_distance(qf: Tensor, out: Tensor | None = None) -> Tensor:
+        out = gf.new_empty(len(qf), len(gf)) if out is None else out
+        qf = F.normalize(_centred(qf), dim=1)
+        for into, part in zip(out.split(4096, dim=1), gf.split(4096)):
+            into.copy_(qf @ _centred(part).T)
+        return out.mul_(scale).add_(1)
 
     return block_distance
 
@@ -133,7 +146,7 @@ DISTANCES: dict[str, tuple[Callable[[Tensor], BlockDistance], Callable[[Tensor],
     # Rounding can leave a square just below zero.
     "euclidean": (_euclidean_squared, lambda squared: squared.clamp(min=0).sqrt()),
     "cosine": (_cosine, torch.clone),
-    "correlation": (lambda gf: _cosine(gf, _centred), torch.clone),
+    "correlation": (_correlation, torch.clone),
     "cityblock": (lambda gf: _minkowski(gf, 1), torch.clone),
     # Of order 3, unless a number follows: orders 1 and 2 have names of their own.
     "minkowski": (lambda gf: _minkowski(gf, 3), torch.clone),

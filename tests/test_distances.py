@@ -32,6 +32,16 @@ def test_minkowski_of_any_order_equals_scipy(order):
     np.testing.assert_allclose(found, expected, rtol=2e-4 if order < 1 else 1e-5)
 
 
+@pytest.mark.parametrize("mean", [0, 100, 10_000])
+def test_correlation_equals_scipy_whatever_the_mean(mean):
+    query, gallery = random_sets(seed=19, dim=512, num_gallery=5000)
+    q, g = query.features + mean, gallery.features + mean
+    expected = cdist(q.double(), g.double(), "correlation")
+    found = torch.cat(list(feature_blocks(q, g, "correlation")))
+    # a number near 10,000 is itself known to 0.0005 alone
+    np.testing.assert_allclose(found, expected, atol=2e-6 if mean < 1000 else 2e-4)
+
+
 def test_minkowski_of_order_3_is_the_one_without_a_number():
     query, gallery = random_sets(seed=18)
     with_number, without = (
