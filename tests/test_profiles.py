@@ -76,7 +76,7 @@ def test_unknown_profile_lists_those_that_exist():
 
 
 def test_shipped_profiles_are_those_of_the_readme():
-    names = {"smoke", "embedded", "market1501", "paper", "pretrain"}
+    names = {"smoke", "embedded", "market1501", "paper", "report", "pretrain"}
     assert names <= set(profile_names())
     for name in names:
         profile = load_profile(name)
