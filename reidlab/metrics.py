@@ -44,6 +44,8 @@ class Ranking:
         per_query: One row per query: query (its position), pid, camid, valid, num_matches,
             first_match (rank of the first true match, from 1; <NA> if not valid), ap,
             ap_trapezoid and inp (NaN if not valid).
+        single_shot: (max_rank,) array, the single-gallery-shot CMC curve of
+            :func:`reidlab.single_shot.single_shot_cmc`; None where nobody has asked for it.
     """
 
     cmc: np.ndarray
@@ -52,6 +54,7 @@ class Ranking:
     mINP: float
     num_valid: int
     per_query: pd.DataFrame
+    single_shot: np.ndarray | None = None
 
     def rank(self, k: int) -> float:
         """Rank-k accuracy in [0, 1]: `cmc[k - 1]`, for k from 1 to max_rank."""
@@ -63,8 +66,14 @@ class Ranking:
         return float(self.cmc[k - 1])
 
     def summary(self) -> dict[str, float]:
-        """Rank-1, 5, 10 (those within max_rank), both mAP and mINP in percent; num_valid."""
-        ranks = {f"rank{k}": 100 * self.rank(k) for k in (1, 5, 10) if k <= len(self.cmc)}
+        """Rank-1, 5, 10 (those within max_rank), both mAP and mINP in percent; num_valid.
+
+        Where there is a single-gallery-shot curve: its ``rank1_single_shot`` and so on, too.
+        """
+        shown = [k for k in (1, 5, 10) if k <= len(self.cmc)]
+        ranks = {f"rank{k}": 100 * self.rank(k) for k in shown}
+        if self.single_shot is not None:
+            ranks |= {f"rank{k}_single_shot": 100 * float(self.single_shot[k - 1]) for k in shown}
         return {
             **ranks,
             "mAP": 100 * self.mAP,

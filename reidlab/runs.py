@@ -98,7 +98,12 @@ def save_evaluation(folder: Path, ranking: Ranking) -> None:
     scratch = folder / "per_query.parquet.part"
     ranking.per_query.to_parquet(scratch, index=False)
     os.replace(scratch, folder / "per_query.parquet")
-    metrics = ranking.summary() | {"cmc": [round(float(value), 6) for value in ranking.cmc]}
+    curves = {"cmc": ranking.cmc, "cmc_single_shot": ranking.single_shot}
+    metrics = ranking.summary() | {
+        name: [round(float(value), 6) for value in curve]
+        for name, curve in curves.items()
+        if curve is not None
+    }
     write_json(folder / "metrics.json", metrics)
 
 

@@ -49,6 +49,7 @@ from reidlab.runs import (
     save_evaluation,
     write_json,
 )
+from reidlab.single_shot import single_shot_cmc
 
 __all__ = ["PRESETS", "TrainConfig", "changed_settings", "fit"]
 
@@ -186,7 +187,12 @@ class _Training:
             )
             for frame in (self.dataset.query, self.dataset.gallery)
         ]
-        return evaluate(*sets, distance=config.distance, same_camera_rule=self.dataset.has_cameras)
+        rule = self.dataset.has_cameras
+        ranking = evaluate(*sets, distance=config.distance, same_camera_rule=rule)
+        if self.dataset.single_shot:
+            curve = single_shot_cmc(*sets, config.distance, len(ranking.cmc), rule)
+            ranking = dataclasses.replace(ranking, single_shot=curve)
+        return ranking
 
     def finish(self) -> None:
         """Write the results; the metrics come last and make the run complete."""

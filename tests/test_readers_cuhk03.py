@@ -1,5 +1,6 @@
 """CUHK03 from small files of the official structure, against torchreid's reader and the arrays."""
 
+import dataclasses
 import shutil
 import sys
 import types
@@ -16,6 +17,10 @@ from PIL import Image
 from reidlab import data
 from reidlab.data import cuhk03, cuhk03_mat
 from reidlab.errors import DataError
+from reidlab.recipe import TrainConfig
+from reidlab.rescore import run_features
+from reidlab.single_shot import single_shot_cmc
+from reidlab.train import fit
 from tests.conftest import write_image
 from tests.test_readers import assert_same_split
 
@@ -162,7 +167,23 @@ def test_classic_names(root):
     assert set(other.query.pid) != set(first.query.pid)
     assert first.query.equals(first.gallery)
     assert "split 0 of 0 to 19" in first.note and "split 7" in other.note
-    assert "not comparable" in first.note
+    assert "not comparable" in first.note and "rank1_single_shot" in first.note
+    assert first.single_shot and not data.load("cuhk03-labeled", root).single_shot
+
+
+def test_runs_on_a_classic_split_have_its_own_curve(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("REIDLAB_DATA", str(root))
+    config = TrainConfig(
+        dataset="cuhk03-classic-labeled", model="osnet_x0_25", height=32, width=16, epochs=0
+    )
+    run = fit(config, tmp_path / "run", root)
+    features = run_features(run)
+    curve = single_shot_cmc(features.query, features.gallery)
+    np.testing.assert_allclose(run.metrics["cmc_single_shot"], curve, atol=1e-6)
+    assert run.metrics["rank1_single_shot"] == pytest.approx(100 * curve[0])
+    assert run.metrics["cmc_single_shot"] != run.metrics["cmc"]
+    other = dataclasses.replace(config, dataset="cuhk03-labeled")
+    assert "cmc_single_shot" not in fit(other, tmp_path / "other", root).metrics
 
 
 def test_people_have_the_same_pid_in_every_classic_split(root):

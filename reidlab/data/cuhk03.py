@@ -12,9 +12,9 @@
   and 100 for validation), and the test images are both query and gallery.
 
 The classic protocol's own metric is single-gallery-shot CMC: the gallery holds one image of each
-person, drawn at random, and the mean is taken over 100 draws and 20 splits. It is not offered
-here: :func:`reidlab.metrics.evaluate` ranks all test images, so that its scores on a classic split
-must not stand beside published ones.
+person, drawn at random, and the mean is taken over the draws and the 20 splits. A run on a classic
+split has it (:mod:`reidlab.single_shot`) as ``rank1_single_shot`` and so on; its other scores rank
+all test images, and must not stand beside published ones.
 
 The images inside the .mat file are unpacked once, by :mod:`reidlab.data.cuhk03_mat`.
 """
@@ -62,8 +62,8 @@ PUBLISHED = {
 
 CLASSIC_NOTE = (
     "CUHK03's classic protocol, split {split} of 0 to 19. Published numbers draw one gallery "
-    "image of each person at random and average over the splits; these rank all test images, and "
-    "are not comparable with them."
+    "image of each person at random, as rank1_single_shot and its like do, and average over the "
+    "splits; scores without that name rank all test images, and are not comparable with them."
 )
 
 MAT = "cuhk-03.mat"
@@ -97,7 +97,13 @@ def load(name: str, root: Path) -> Dataset:
         tables = _new_split(images, config)
         published, note = name, f"{MAT} under the protocol of {config.name}."
     content = dict(zip(images.path, images.crc))  # a PNG's size depends on who compressed it
-    dataset = Dataset(name, **tables, fingerprint=fingerprint(tables, True, content), note=note)
+    dataset = Dataset(
+        name,
+        **tables,
+        fingerprint=fingerprint(tables, True, content),
+        note=note,
+        single_shot=classic,
+    )
     found = split_counts(dataset)
     found["images"] = len(dataset.train) + len(dataset.query)  # of a classic split
     check_counts(name, place, found, PUBLISHED[published])

@@ -31,6 +31,8 @@ class Dataset:
             ``camid`` of its own, and ranking goes without the same-camera rule:
             ``evaluate(..., same_camera_rule=dataset.has_cameras)``.
         note: what whoever reads the set's numbers has to know; a notebook can show it.
+        single_shot: True where published numbers are single-gallery-shot CMC: an evaluation then
+            has that curve, too (:mod:`reidlab.single_shot`).
     """
 
     name: str
@@ -41,6 +43,7 @@ class Dataset:
     fingerprint: str = ""
     has_cameras: bool = True
     note: str = ""
+    single_shot: bool = False
 
     def splits(self) -> dict[str, pd.DataFrame]:
         """The three tables by name, in the order in which they are used."""
