@@ -45,6 +45,18 @@ def test_cmc_curves_of_many_runs_look_different():
     assert saved(figure)
 
 
+def test_cmc_curves_of_one_run_look_the_same_in_all_panels():
+    first = {"a": cmc(0.9), "b": cmc(0.5), "c": cmc(0.3)}
+    second = {"c": cmc(0.9), "new": cmc(0.6), "a": cmc(0.2)}
+    figure = curves.cmc_curves({"market": first, "cuhk": second})
+    market, cuhk = (
+        {line.get_label().split()[-1]: line.get_color() for line in axes.get_lines()}
+        for axes in figure.axes[:2]
+    )
+    assert (cuhk["a"], cuhk["c"]) == (market["a"], market["c"])
+    assert len({*cuhk.values()}) == 3, "a new run takes a look that is free"
+
+
 def test_histogram_leaves_ties_out_and_counts_the_rest():
     base = pd.DataFrame({"query": range(6), "pid": range(6), "camid": 1, "valid": True})
     first = base.assign(ap=[0.5] * 6)

@@ -1,5 +1,6 @@
 """Figures that set runs side by side: CMC curves, differences, transfer, the two mAPs."""
 
+import itertools
 import math
 
 import numpy as np
@@ -23,7 +24,8 @@ def cmc_curves(
     """Cumulative matching characteristics, one panel for each data set.
 
     Both axes are zoomed: to the first ``ranks`` ranks, and from the lowest curve's start up. The
-    legend gives Rank-1 and lists the runs as their curves start, the best on top.
+    legend gives Rank-1 and lists the runs as their curves start, the best on top. A run of several
+    panels looks the same in all of them.
 
     Args:
         curves: data set -> run -> CMC as fractions, rank 1 first.
@@ -34,10 +36,14 @@ def cmc_curves(
     rows = math.ceil(len(curves) / columns)
     longest = max(len(runs) for runs in curves.values())
     figure, grid = new_figure(rows * (3.6 + 0.22 * longest), rows, columns, squeeze=False)
+    looks: dict[str, int] = {}
     for axes, (dataset, runs) in zip(grid.flat, curves.items()):
         ordered = sorted(runs.items(), key=lambda item: -item[1][0])
-        for i, (run, cmc) in enumerate(ordered):
+        taken = {looks[run] for run in runs if run in looks}
+        free = (look for look in itertools.count() if look not in taken)
+        for run, cmc in ordered:
             percent = 100 * np.asarray(cmc[:ranks])
+            i = looks[run] if run in looks else looks.setdefault(run, next(free))
             axes.plot(
                 range(1, len(percent) + 1),
                 percent,
