@@ -168,8 +168,8 @@ def _networks(folder: Path) -> list[str]:
         *piped(rows),
         "",
         f"Rank-1 / mAP, {_budget(folder, first, first.row)}{several}; parameters of the papers' "
-        f"form, without classifier.{own_split} What each slip of the code cost and what is missing "
-        "to the report's numbers: the notebook.",
+        f"form, without classifier.{own_split} What each slip of the code cost and what is "
+        "missing to the report's numbers: the notebook.",
     ]
 
 
