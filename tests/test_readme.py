@@ -265,6 +265,7 @@ def test_tricks_and_networks_are_shown_of_real_people_only(tmp_path):
     assert "| network | data set | parameters | as the papers | as the code |" in shown
     forms = "50.0 ± 1.2 / 31.2 ± 0.5 | 50.0 ± 1.2 / 8.0 ± 0.5"
     assert f"| ResNet50 | market1501 | 500 | {forms} |" in shown
+    assert "± is the standard deviation over 3 seeds" in shown
     depends = "epochs from the shipped weight, single query, cosine distance, cpu, bfloat16;"
     assert f"osnet_x0_25, market1501 at 96×48, 6 {depends} mean" in shown
     assert "6 epochs from each network's own 4 on synthetic-a, single query" in shown

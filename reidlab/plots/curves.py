@@ -43,7 +43,9 @@ def cmc_curves(
         free = (look for look in itertools.count() if look not in taken)
         for run, cmc in ordered:
             percent = 100 * np.asarray(cmc[:ranks])
-            i = looks[run] if run in looks else looks.setdefault(run, next(free))
+            if run not in looks:
+                looks[run] = next(free)
+            i = looks[run]
             axes.plot(
                 range(1, len(percent) + 1),
                 percent,
