@@ -54,7 +54,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 
 notebooks: $(READY) ## re-execute the source notebooks in place, to renew their saved outputs
 	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
-	REIDLAB_RESULTS=$$results python -m reidlab.study refresh
+	REIDLAB_RESULTS=$$results python -m reidlab.study.steps refresh
 
 weights: $(READY) ## remake the shipped weight that was trained on generated people (20 minutes)
 	@$(MAKE) --no-print-directory study PROFILE=pretrain

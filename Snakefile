@@ -7,16 +7,16 @@
 #                                                  with the checkout on a volume that all jobs see
 #
 # `make study` does the same and sets everything up first. Every job is one command of
-# reidlab/study.py that can be typed by hand.
+# reidlab/study/steps.py that can be typed by hand.
 
 import os
 import re
 import sys
 
-from reidlab import study
-from reidlab.errors import ReidlabError
-from reidlab.notebooks import failures
-from reidlab.sources import imported_by
+from reidlab.study import steps as study
+from reidlab.common.errors import ReidlabError
+from reidlab.study.notebooks import failures
+from reidlab.study.sources import imported_by
 
 if config.get("data"):
     # Jobs inherit it; on other nodes too, where this file is read again with the same config.
@@ -89,7 +89,7 @@ rule data:
         mem_mb=PROFILE.resources["mem_mb"],
         runtime=PROFILE.resources["runtime"],
     shell:
-        "{sys.executable:q} -m reidlab.study data {PROFILE.name} {wildcards.name:q}"
+        "{sys.executable:q} -m reidlab.study.steps data {PROFILE.name} {wildcards.name:q}"
 
 
 def one_of(names):
@@ -128,14 +128,14 @@ rule run:
         gpu=PROFILE.resources["gpu"],
     priority: 1  # the longest chain of the graph is one of runs: notebooks fill the gaps
     shell:
-        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab.study run {PROFILE.name}"
+        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab.study.steps run {PROFILE.name}"
         " {wildcards.name:q}"
 
 
 # One of the runs of a family, which differ in their seeds: as above, without a notebook each.
 rule repeat:
     input:
-        code_of("reidlab/train.py"),
+        code_of("reidlab/training/loop.py"),
         before_run,
     output:
         f"{DONE}/run/{{name}}",
@@ -152,7 +152,7 @@ rule repeat:
         gpu=PROFILE.resources["gpu"],
     priority: 1
     shell:
-        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab.study run {PROFILE.name}"
+        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab.study.steps run {PROFILE.name}"
         " {wildcards.name:q}"
 
 
@@ -178,7 +178,7 @@ rule analysis:
         runtime=PROFILE.resources["runtime"],
         gpu=PROFILE.resources["gpu"],
     shell:
-        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab.study notebook {PROFILE.name}"
+        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab.study.steps notebook {PROFILE.name}"
         " {wildcards.name:q}"
 
 
@@ -191,4 +191,4 @@ rule report:
     message:
         "report"
     shell:
-        "{sys.executable:q} -m reidlab.study report {PROFILE.name}"
+        "{sys.executable:q} -m reidlab.study.steps report {PROFILE.name}"

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from reidlab import paths
+from reidlab.common import paths
 
 Call = Callable[[], dict]
 
@@ -56,7 +56,7 @@ def features_decoded(amount: int, model: str, height: int, width: int, dataset: 
 
 def _embed(amount: int, model: str, height: int, width: int, dataset: str, decoded: bool) -> Call:
     from reidlab import data
-    from reidlab.features import embed
+    from reidlab.evaluation.features import embed
     from reidlab.models import build
 
     frame = _rows(data.load(dataset).gallery, amount)
@@ -161,7 +161,7 @@ def training_reidlab(
     amount: int, epochs: int, model: str, height: int, width: int, batch_size: int, dataset: str
 ) -> Call:
     """Epochs of the report's recipe. The first one, which decodes, is not timed."""
-    from reidlab.train import TrainConfig, fit
+    from reidlab.training.loop import TrainConfig, fit
 
     folder, scratch = subset(dataset, amount), _empty_folder()
     config = TrainConfig(

@@ -8,7 +8,7 @@ Pages that parent and child share count once.
 import time
 from pathlib import Path
 
-from reidlab.errors import ReidlabError
+from reidlab.common.errors import ReidlabError
 
 PROC = Path("/proc")
 

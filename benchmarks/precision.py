@@ -64,8 +64,8 @@ def _curves(work: dict, folder: Path, scratch: Path, seed: int) -> tuple[dict, s
     """Losses of both trainings, step by step; and where and how ours computed."""
     # The steps themselves are wanted here, of the loop that `fit` runs, and not their mean.
     from benchmarks.images import cache_in
-    from reidlab.data.images import decode
-    from reidlab.train import TrainConfig, _Training
+    from reidlab.data.store import decode
+    from reidlab.training.loop import TrainConfig, _Training
 
     steps_an_epoch = work["amount"] // work["batch_size"]
     config = TrainConfig(

@@ -27,7 +27,7 @@ def features(queries: int, gallery: int, dim: int = 512):
         Query and gallery. A gallery beyond Market-1501's size goes on with distractors (pid 0),
         each of a person of its own, as the 500,000 published ones do.
     """
-    from reidlab.metrics import FeatureSet
+    from reidlab.metrics.scores import FeatureSet
 
     generator = torch.Generator().manual_seed(0)
     people = torch.randn(PEOPLE, dim, generator=generator)
@@ -48,7 +48,7 @@ def features(queries: int, gallery: int, dim: int = 512):
 
 def ranking_reidlab(amount: int, queries: int) -> Call:
     """Distances, CMC, both mAP and mINP, in blocks."""
-    from reidlab.metrics import evaluate
+    from reidlab.metrics.scores import evaluate
 
     query, gallery = features(queries, amount)
 
@@ -100,8 +100,8 @@ def product_in_blocks(amount: int, queries: int) -> Call:
 
 def rerank_reidlab(amount: int, queries: int) -> Call:
     """k-reciprocal re-ranking, and the metrics of the result."""
-    from reidlab.metrics import evaluate
-    from reidlab.rerank import rerank
+    from reidlab.metrics.rerank import rerank
+    from reidlab.metrics.scores import evaluate
 
     query, gallery = features(queries, amount)
 

@@ -28,9 +28,9 @@ from benchmarks import precision, startup, table
 from benchmarks.images import default_dataset
 from benchmarks.memory import Peak, footprint
 from benchmarks.stages import STAGES, Stage
-from reidlab import paths
-from reidlab.errors import ReidlabError
-from reidlab.runs import environment, write_json
+from reidlab.common import paths
+from reidlab.common.errors import ReidlabError
+from reidlab.runs.folder import environment, write_json
 
 #: What a call may take before it is stopped. The table says so, and what the growth makes likely.
 MAX_MB, MAX_SECONDS = 20_000, 20 * 60

@@ -16,8 +16,8 @@ SIZES = ("tiny", "quick", "full")
 
 #: What each side imports before its memory counts.
 IMPORTS = {
-    "reidlab": ["reidlab.train", "reidlab.rerank"],
-    "decoded": ["reidlab.train"],
+    "reidlab": ["reidlab.training.loop", "reidlab.metrics.rerank"],
+    "decoded": ["reidlab.training.loop"],
     "torchreid": ["torchreid.reid"],
     "product": ["torch"],
 }

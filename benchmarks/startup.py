@@ -4,11 +4,11 @@ import statistics
 import subprocess
 import sys
 
-from reidlab import paths
-from reidlab.errors import ReidlabError
+from reidlab.common import paths
+from reidlab.common.errors import ReidlabError
 
 #: ``torch`` is the part of the other times that nobody can do without.
-MODULES = ("reidlab", "reidlab.train", "torch", "torchreid.reid")
+MODULES = ("reidlab", "reidlab.training", "torch", "torchreid.reid")
 REPEATS = {"tiny": 1, "quick": 3, "full": 7}
 
 PROGRAM = """
@@ -54,8 +54,8 @@ def statement(content: dict) -> str:
     median = content["median"]
     repeats = len(content["seconds"]["reidlab"])
     return (
-        f"Start-up: `import reidlab` {median['reidlab']:.2f} s, `import reidlab.train`, which "
-        f"trains, extracts and ranks, {median['reidlab.train']:.2f} s, of which torch alone "
+        f"Start-up: `import reidlab` {median['reidlab']:.2f} s, `import reidlab.training`, which "
+        f"trains, extracts and ranks, {median['reidlab.training']:.2f} s, of which torch alone "
         f"{median['torch']:.2f} s; `import torchreid.reid` {median['torchreid.reid']:.2f} s "
         f"(medians of {repeats} fresh processes)."
     )

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks import figures, precision, startup
 from benchmarks.stages import SIZES, STAGES
-from reidlab.results import piped
+from reidlab.study.results import piped
 
 PEER = "torchreid"
 

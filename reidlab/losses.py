@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reidlab.errors import ReidlabError
+from reidlab.common.errors import ReidlabError
 
 
 class LabelSmoothedCrossEntropy(nn.Module):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reidlab import paths
+from reidlab.common import paths
 
 
 @pytest.fixture(scope="session")

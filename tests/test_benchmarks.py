@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import figures, memory, precision, ranking, run, startup, table
 from benchmarks.stages import SIZES, STAGES
-from reidlab.errors import ReidlabError
+from reidlab.common.errors import ReidlabError
 
 # --- sides ---------------------------------------------------------------------------------------
 
@@ -386,6 +386,6 @@ def test_startup_imports_in_fresh_processes(monkeypatch):
     monkeypatch.setattr(startup, "MODULES", ("reidlab.nothing",))
     with pytest.raises(ReidlabError, match=r"(?s)import reidlab.nothing failed: .*No module"):
         startup.measure("tiny")
-    median = {"reidlab": 0.01, "reidlab.train": 2.0, "torch": 1.5, "torchreid.reid": 4.0}
+    median = {"reidlab": 0.01, "reidlab.training.loop": 2.0, "torch": 1.5, "torchreid.reid": 4.0}
     said = startup.statement({"median": median, "seconds": {"reidlab": [0.01] * 3}})
-    assert said.startswith("Start-up: `import reidlab` 0.01 s, `import reidlab.train`")
+    assert said.startswith("Start-up: `import reidlab` 0.01 s, `import reidlab.training.loop`")

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from reidlab import paths
+from reidlab.common import paths
 
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 DECLARED = {"dependencies": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torchreid.reid.losses import TripletLoss
 
 from reidlab import losses
-from reidlab.errors import ReidlabError
+from reidlab.common.errors import ReidlabError
 from reidlab.losses import BatchHardTriplet, CenterLoss, LabelSmoothedCrossEntropy
 from reidlab.models import Features
-from reidlab.objective import Objective
-from reidlab.recipe import TrainConfig
+from reidlab.recipe.config import TrainConfig
+from reidlab.training.objective import Objective
 
 
 def batch(seed: int = 0, p: int = 4, k: int = 3, dim: int = 5) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from reidlab import paths
+from reidlab.common import paths
 
 TEXT = (paths.ROOT / "Makefile").read_text()
 

@@ -5,10 +5,10 @@ from types import ModuleType
 
 import pandas as pd
 
-from reidlab import paths
-from reidlab.data import cuhk03, dukemtmc, folder, last, market1501, msmt17
+from reidlab.common import paths
+from reidlab.common.errors import DataError
+from reidlab.data.readers import cuhk03, dukemtmc, folder, last, market1501, msmt17
 from reidlab.data.table import Dataset, make_table
-from reidlab.errors import DataError
 
 #: Each of them has DATASETS (name -> description), load(name, root) and locate(name, root).
 READERS = [market1501, dukemtmc, cuhk03, msmt17, last, folder]
@@ -20,7 +20,7 @@ REAL |= cuhk03.NUMBERED
 
 def names() -> list[str]:
     """Every name that :func:`load` knows."""
-    from reidlab.data.synthetic import CONFIGS
+    from pedestrians import CONFIGS
 
     return [*REAL, *CONFIGS]
 
@@ -72,7 +72,7 @@ def _folder(name: str, root: str | Path | None) -> Path:
                 "to the folder that holds the official archive."
             )
         return chosen
-    from reidlab.data.synthetic import CONFIGS, generate
+    from pedestrians import CONFIGS, generate
 
     if name not in CONFIGS:
         known = [each for each in names() if each not in cuhk03.NUMBERED]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reidlab.errors import DataError
+from reidlab.common.errors import DataError
 
 #: Mean and standard deviation of ImageNet's RGB, on the scale 0..1: the field's normalisation.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

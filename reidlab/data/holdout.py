@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from reidlab.common.errors import ReidlabError
 from reidlab.data.table import Dataset
-from reidlab.errors import ReidlabError
 
 
 def hold_out_identities(dataset: Dataset, count: int, seed: int = 0) -> Dataset:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from reidlab.errors import DataError
+from reidlab.common.errors import DataError
 
 COLUMNS = ["path", "pid", "camid"]
 JUNK_PID = -1
@@ -32,7 +32,7 @@ class Dataset:
             ``evaluate(..., same_camera_rule=dataset.has_cameras)``.
         note: what whoever reads the set's numbers has to know; a notebook can show it.
         single_shot: True where published numbers are single-gallery-shot CMC: an evaluation then
-            has that curve, too (:mod:`reidlab.single_shot`).
+            has that curve, too (:mod:`reidlab.metrics.single_shot`).
     """
 
     name: str

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from reidlab.errors import StudyError
+from reidlab.common.errors import StudyError
 from reidlab.models import baseline, osnet
 from reidlab.models.heads import make_heads
 from reidlab.models.osnet import Features

@@ -29,7 +29,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
-from reidlab.errors import ReidlabError
+from reidlab.common.errors import ReidlabError
 from reidlab.models.heads import linear_head, make_heads
 from reidlab.models.osnet import WIDTHS, Features, OSNet
 

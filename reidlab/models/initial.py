@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torchvision.models import MobileNet_V3_Large_Weights, ResNet50_Weights, WeightsEnum
 
-from reidlab import paths
-from reidlab.errors import WeightsError
+from reidlab.common import paths
+from reidlab.common.errors import WeightsError
 from reidlab.models.weights import load_weights, read_weights, sha256
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from reidlab.errors import WeightsError
+from reidlab.common.errors import WeightsError
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reidlab.ablation import GAIN, LOSS, NOISE, ONE_SEED
 from reidlab.plots.style import BLACK, BLUE, GREY, LIGHT, PALETTE, VERMILLION, new_figure
+from reidlab.statistics.ablation import GAIN, LOSS, NOISE, ONE_SEED
 
 #: Colour and marker of a verdict.
 LOOKS = {
@@ -22,7 +22,7 @@ def seed_plot(table: pd.DataFrame, seeds: dict[str, list[float]]) -> Figure:
     """Every seed's mAP, row by row, and beside it the difference to the row compared with.
 
     Args:
-        table: of :func:`reidlab.ablation.ablation_table`; the first row comes on top.
+        table: of :func:`reidlab.statistics.ablation.ablation_table`; the first row comes on top.
         seeds: for each row the mAP of its runs, in percent.
     """
     figure, (left, right) = new_figure(1.6 + 0.42 * len(table), columns=2, sharey=True)

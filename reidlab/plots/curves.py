@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from reidlab.compare import Difference
 from reidlab.plots.style import BLACK, BLUE, GREY, LIGHT, PALETTE, RIGHT, VERMILLION, new_figure
+from reidlab.statistics.compare import Difference
 
 #: With the palette's colours, enough to tell 28 runs apart.
 LINES = ("-", "--", ":", "-.")

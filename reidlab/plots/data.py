@@ -89,7 +89,7 @@ def sample_figure(samples: pd.DataFrame, images: Tensor) -> Figure:
     """Sample images in the manner of the Market-1501 paper (Zheng et al., ICCV 2015).
 
     Args:
-        samples: from `reidlab.difficulty.pick_samples`: columns ``row`` (distinctive,
+        samples: from `reidlab.evaluation.difficulty.pick_samples`: columns ``row`` (distinctive,
             look-alike, distractor or junk), ``pid`` and ``camid``.
         images: (N, 3, H, W) uint8, in the table's order.
 

@@ -52,7 +52,7 @@ def difference_intervals(
     """Paired differences with their intervals; grey where the interval holds 0.
 
     Args:
-        table: rows of :func:`reidlab.bootstrap.differences` with a column run.
+        table: rows of :func:`reidlab.statistics.bootstrap.differences` with a column run.
         scores: of which scores, one panel each.
         title: what is subtracted from what.
     """

@@ -24,8 +24,8 @@ def dot_plot(published: pd.DataFrame, ours: pd.DataFrame | None = None, title: s
     """Rank-1 and mAP of published rows and of our runs, best mAP on top.
 
     Args:
-        published: rows of :func:`reidlab.published.load_published` of one data set and task.
-        ours: rows of :func:`reidlab.published.settings` of the same; None or empty for none.
+        published: rows of :func:`statistics.published.load_published` of one data set and task.
+        ours: rows of :func:`statistics.published.settings` of the same; None or empty for none.
         title: above the figure.
 
     Returns:

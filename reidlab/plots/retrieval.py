@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reidlab.evaluation.retrieval import DISTRACTOR, MATCH
 from reidlab.plots.style import (
     BLACK,
     BLUE,
@@ -26,7 +27,6 @@ from reidlab.plots.style import (
     new_figure,
     plain_image,
 )
-from reidlab.retrieval import DISTRACTOR, MATCH
 
 #: Sign, word and colour of an answer, by verdict; everything else is an impostor.
 SIGNS = {MATCH: ("✓", "match", RIGHT), DISTRACTOR: ("✗", "distractor", UNKNOWN)}
@@ -42,7 +42,7 @@ def triplets_figure(
     """Query, true match and impostor, for each row of a table.
 
     Args:
-        table: rows of :func:`reidlab.retrieval.triplets`; at least one.
+        table: rows of :func:`reidlab.evaluation.retrieval.triplets`; at least one.
         queries: pictures of the queries; None draws tiles.
         gallery: pictures of the gallery; None draws tiles.
 
@@ -99,7 +99,7 @@ def ranked_lists(
     """A line for each query: the query, then its answers from rank 1 on.
 
     Args:
-        found: of :func:`reidlab.retrieval.answers`.
+        found: of :func:`reidlab.evaluation.retrieval.answers`.
         per_query: of the run; names each line's AP.
         chosen: queries, a line each, at least one.
         queries: pictures of the queries; None draws tiles.
@@ -182,7 +182,7 @@ def first_answer_bars(table: pd.DataFrame) -> Figure:
     """What stands on rank 1, beside chance.
 
     Args:
-        table: of :func:`reidlab.retrieval.first_answers`.
+        table: of :func:`reidlab.evaluation.retrieval.first_answers`.
     """
     figure, axes = new_figure(2.4)
     positions = np.arange(len(table))[::-1]
@@ -203,8 +203,8 @@ def camera_figure(pairs: pd.DataFrame, cameras: pd.DataFrame) -> Figure:
     """The mAP of each camera's queries, and of each pair of cameras.
 
     Args:
-        pairs: of :func:`reidlab.retrieval.camera_pairs`.
-        cameras: of :func:`reidlab.retrieval.by_camera`.
+        pairs: of :func:`reidlab.evaluation.retrieval.camera_pairs`.
+        cameras: of :func:`reidlab.evaluation.retrieval.by_camera`.
     """
     figure, (bars, heat) = new_figure(3.6, columns=2, width_ratios=[1, 1.15])
     names = [str(camera) for camera in cameras.camid]
@@ -237,7 +237,7 @@ def distance_histogram(
     """Distances of true matches and of all other pairs, with the thresholds of a table.
 
     Args:
-        matches: of :func:`reidlab.retrieval.pair_distances`.
+        matches: of :func:`reidlab.evaluation.retrieval.pair_distances`.
         others: likewise.
         cuts: of :func:`reidlab.retrieval.thresholds`.
         distance: its name, for the axis.

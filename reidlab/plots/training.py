@@ -47,7 +47,7 @@ def learning_curves(
     """Loss, ranking scores and learning rate, epoch by epoch.
 
     Args:
-        history: one row an epoch, see :class:`reidlab.runs.Run`; may be a run's first epochs.
+        history: one row an epoch, see :class:`runs.folder.Run`; may be a run's first epochs.
         epochs: length of the whole training, so that live curves grow into a fixed frame.
         classes: training identities; draws the losses of pure chance and of perfection.
         smoothing: ε of the label smoothing, for the latter.
@@ -138,7 +138,7 @@ def ap_distribution(per_query: pd.DataFrame, bins: int = 20) -> Figure:
     """How the average precision spreads over the queries, with its mean, the mAP.
 
     Args:
-        per_query: see :class:`reidlab.metrics.Ranking`; queries that are not valid are left out.
+        per_query: see :class:`metrics.scores.Ranking`; queries that are not valid are left out.
         bins: of the histogram.
     """
     ap = per_query.loc[per_query["valid"], "ap"].to_numpy()

@@ -6,7 +6,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from reidlab.pairs import PairCounts
 from reidlab.plots.style import (
     BLACK,
     BLUE,
@@ -17,7 +16,8 @@ from reidlab.plots.style import (
     VERMILLION,
     new_figure,
 )
-from reidlab.verification import equal_error_rate, thinned
+from reidlab.verification.pairs import PairCounts
+from reidlab.verification.rates import equal_error_rate, thinned
 
 #: A share that a logarithmic axis shows at least: none is drawn as this.
 LEAST = 1e-6
@@ -117,7 +117,7 @@ def promise_figure(tables: dict[str, pd.DataFrame]) -> Figure:
     Logarithmic axes have no zero: a rate of none stands on the lower edge.
 
     Args:
-        tables: where the thresholds come from -> :func:`reidlab.verification.threshold_table`.
+        tables: where the thresholds come from -> :func:`verification.rates.threshold_table`.
     """
     figure, axes = new_figure(3.8)
     rows = [t.dropna(subset=["wanted_fmr", "threshold"]) for t in tables.values()]

@@ -1,0 +1,20 @@
+"""Synthetic pedestrians in Market-1501's layout: nobody's photographs, free to ship and show."""
+
+from pedestrians.config import CONFIGS, GENERATOR_VERSION, SyntheticConfig
+from pedestrians.dataset import Shot, generate, people, pid_of, plan, render
+from pedestrians.figures import lookalikes, same_person_all_cameras, turntable
+
+__all__ = [
+    "CONFIGS",
+    "GENERATOR_VERSION",
+    "Shot",
+    "SyntheticConfig",
+    "generate",
+    "lookalikes",
+    "people",
+    "pid_of",
+    "plan",
+    "render",
+    "same_person_all_cameras",
+    "turntable",
+]

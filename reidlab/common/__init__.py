@@ -1,0 +1,1 @@
+"""What every room uses: paths, errors, progress, parallel work, the device, files."""

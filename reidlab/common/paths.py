@@ -1,0 +1,34 @@
+"""Every path of the study, from one root: notebooks, papermill and nbval all agree on them."""
+
+import os
+from pathlib import Path
+
+#: The checkout. The study runs from a checkout (an editable install), never from site-packages.
+ROOT = Path(__file__).resolve().parents[2]
+
+NOTEBOOKS = ROOT / "notebooks"
+CONFIG = ROOT / "config"
+
+
+def _from_env(variable: str, default: Path | None) -> Path | None:
+    value = os.environ.get(variable)
+    return Path(value).expanduser().resolve() if value else default
+
+
+def results(profile: str) -> Path:
+    """Folder of a profile's regenerated results; ``REIDLAB_RESULTS`` moves the whole tree."""
+    base = _from_env("REIDLAB_RESULTS", ROOT / "results")
+    assert base is not None
+    return base / profile
+
+
+def cache() -> Path:
+    """Folder for what can be made again (decoded images, generated data); ``REIDLAB_CACHE``."""
+    folder = _from_env("REIDLAB_CACHE", ROOT / ".cache")
+    assert folder is not None
+    return folder
+
+
+def data_root() -> Path | None:
+    """Folder of the real data sets and weights, from ``REIDLAB_DATA``; None when not set."""
+    return _from_env("REIDLAB_DATA", None)

@@ -1,0 +1,1 @@
+"""Networks and runs, evaluated: features, other distances, export, hard queries."""

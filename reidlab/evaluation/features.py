@@ -1,0 +1,214 @@
+"""From images to features, on whatever device there is."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from reidlab.common.device import Compute, pick
+from reidlab.common.errors import DataError
+from reidlab.common.parallel import in_order
+from reidlab.common.progress import track
+from reidlab.data.batches import IMAGENET_MEAN, IMAGENET_STD
+from reidlab.data.store import ImageStore
+from reidlab.metrics.scores import FeatureSet
+from reidlab.models.fold import fold_batch_norm
+from reidlab.models.fused import fuse
+
+log = logging.getLogger(__name__)
+
+#: Images at a time on a GPU; the largest activation of OSNet x1.0 is 0.25 GB then.
+GPU_BATCH = 256
+
+#: A CPU is fastest when the largest activation of a batch has about this size: the next
+#: convolution finds it in the cache, and one image's share of Python's work is small.
+CPU_BATCH_BYTES = 8 * 2**20
+
+#: Networks at work side by side on a CPU. Two threads with a network each do more than one
+#: network on two; past this number they wait for each other's Python.
+MAX_WORKERS = 8
+
+
+def extract(
+    model: nn.Module,
+    images: Tensor,
+    batch_size: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: bool = True,
+) -> Tensor:
+    """Embeddings of images, in evaluation mode.
+
+    Args:
+        model: returns ``Features``. It is left as it is: a copy in evaluation mode, with its
+            batch norms folded into its convolutions, does the work.
+        images: (N, 3, H, W) uint8, as from :func:`reidlab.data.store.decode`.
+        batch_size: images at a time; None lets the network and the machine decide. The result
+            does not depend on it, nor on the number of threads.
+        device: see :func:`reidlab.common.device.pick`.
+        precision: see :func:`reidlab.common.device.pick`.
+        progress: show a bar where somebody watches.
+
+    Returns:
+        (N, D) float32 on the CPU.
+
+    Raises:
+        DataError: there are no images.
+    """
+    if not len(images):
+        raise DataError("no images to extract features from; expected at least one")
+    compute = pick(device, precision)
+    network = _Network(model, compute, images.shape[2:], batch_size)
+    starts = range(0, len(images), network.batch_size)
+    blocks = [slice(start, min(start + network.batch_size, len(images))) for start in starts]
+    return network.over(blocks, images.__getitem__, progress)
+
+
+def embed(
+    model: nn.Module,
+    frame: pd.DataFrame,
+    height: int,
+    width: int,
+    device: str = "auto",
+    precision: str = "auto",
+    keep: bool = True,
+    mirror: bool = False,
+) -> FeatureSet:
+    """A split's table as features with their pids and camids, ready for ranking.
+
+    The first time, images are decoded while the network works; later they come from the
+    cache. Either way only a few batches are in memory at a time.
+
+    Args:
+        model: see :func:`extract`.
+        frame: table with ``path``, ``pid``, ``camid``.
+        height: input height in pixels.
+        width: input width in pixels.
+        device: see :func:`reidlab.common.device.pick`.
+        precision: see :func:`reidlab.common.device.pick`.
+        keep: write the decoded images to the cache, 3 · height · width bytes an image.
+        mirror: the mean of the features of each image and of its mirror image.
+
+    Raises:
+        DataError: see :class:`reidlab.data.store.ImageStore`.
+    """
+    start = time.perf_counter()
+    compute = pick(device, precision)
+    with ImageStore(frame, height, width, keep) as store:
+        network = _Network(model, compute, (height, width), mirror=mirror)
+        features = network.over(store.blocks(network.batch_size), store.read)
+    seconds = time.perf_counter() - start
+    log.info(
+        "features of %d images in %.1f s: %.0f images/s (%s)",
+        *(len(frame), seconds, len(frame) / seconds, compute),
+    )
+    return FeatureSet(
+        features, torch.tensor(frame.pid.to_numpy()), torch.tensor(frame.camid.to_numpy())
+    )
+
+
+class _Network:
+    """A copy of a network that is made ready for inference, with the threads to run it."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        compute: Compute,
+        size: tuple[int, int],
+        batch_size: int | None = None,
+        mirror: bool = False,
+    ) -> None:
+        height, width = size
+        self.mirror = mirror
+        self.compute = compute
+        self.threads = torch.get_num_threads()
+        self.model = compute.place(fold_batch_norm(model))
+        # Of a whole row, (W · 3): broadcasting over three channels alone takes ten times longer.
+        self.mean, self.std = (
+            torch.tensor(values, device=compute.device).mul(255).repeat(width)
+            for values in (IMAGENET_MEAN, IMAGENET_STD)
+        )
+        self.batch_size = batch_size or GPU_BATCH
+        if compute.device.type == "cpu":
+            shapes, largest = self._watch(height, width)
+            self.batch_size = batch_size or min(max(1, CPU_BATCH_BYTES // largest), 64)
+            # A convolution may see an image more than once: OSNet's gates see all four streams.
+            shapes = {c: [n * self.batch_size, *one] for c, (n, *one) in shapes.items()}
+            fuse(self.model, compute.dtype, shapes)
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 -> (B, D) float32, both where the network is."""
+        rows = images.permute(0, 2, 3, 1).flatten(2).float()  # (B, H, W · 3)
+        rows.sub_(self.mean).div_(self.std)
+        batch = rows.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
+        with self.compute.autocast():
+            embedding = self.model(batch).embedding.float()
+            if self.mirror:
+                embedding = (embedding + self.model(batch.flip(3)).embedding.float()) / 2
+        return embedding
+
+    def over(
+        self, blocks: list[slice], read: Callable[[slice], Tensor], progress: bool = True
+    ) -> Tensor:
+        """Features of all blocks, one after the other, (N, D) float32 on the CPU."""
+        is_cpu = self.compute.device.type == "cpu"
+        parts = self._side_by_side(blocks, read) if is_cpu else self._fed(blocks, read)
+        if progress:
+            parts = track(parts, "features", len(blocks))
+        features = torch.empty(0)
+        for part, block in zip(parts, blocks):
+            if block.start == 0:
+                features = part.new_empty(blocks[-1].stop, part.shape[1])
+            features[block] = part
+        return features.cpu()
+
+    def _side_by_side(
+        self, blocks: list[slice], read: Callable[[slice], Tensor]
+    ) -> Iterator[Tensor]:
+        """Every thread reads (and so perhaps decodes) a block and runs the network on it."""
+        workers = min(self.threads, MAX_WORKERS)
+        try:
+            yield from in_order(
+                lambda block: self(read(block)),
+                *(blocks, workers, lambda: torch.set_num_threads(self.threads // workers)),
+            )
+        finally:
+            torch.set_num_threads(self.threads)  # for threads that others start after this
+
+    def _fed(self, blocks: list[slice], read: Callable[[slice], Tensor]) -> Iterator[Tensor]:
+        """Threads read ahead of the one network on the device, which never waits for a copy."""
+        pinned = self.compute.device.type == "cuda"
+
+        def fetch(block: slice) -> Tensor:
+            rows = read(block).permute(0, 2, 3, 1)
+            return (rows.pin_memory() if pinned else rows).permute(0, 3, 1, 2)
+
+        for images in in_order(fetch, blocks, os.cpu_count() or 1):
+            yield self(self.compute.send(images))
+
+    def _watch(self, height: int, width: int) -> tuple[dict[nn.Module, list[int]], int]:
+        """Each convolution's input for one image, and the bytes of the largest output."""
+        shapes: dict[nn.Module, list[int]] = {}
+        largest = 1
+
+        def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            nonlocal largest
+            shapes[module] = list(inputs[0].shape)
+            largest = max(largest, output.nbytes)
+
+        handles = [
+            module.register_forward_hook(note)
+            for module in self.model.modules()
+            if isinstance(module, nn.Conv2d)
+        ]
+        try:
+            self(torch.zeros(1, 3, height, width, dtype=torch.uint8))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return shapes, largest

@@ -1,0 +1,460 @@
+"""One training loop for every network of the study."""
+
+import dataclasses
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from reidlab import data
+from reidlab.common import paths
+from reidlab.common.device import Compute, pick
+from reidlab.common.errors import ReidlabError, StudyError
+from reidlab.common.progress import track
+from reidlab.data.batches import (
+    erase,
+    flip_and_crop,
+    hold_out,
+    identity_batches,
+    normalise,
+    num_identity_batches,
+    shuffled,
+    take,
+)
+from reidlab.data.holdout import hold_out_identities
+from reidlab.data.store import decode
+from reidlab.data.table import Dataset
+from reidlab.evaluation.features import embed
+from reidlab.metrics.ranks import require_matches
+from reidlab.metrics.scores import FeatureSet, Ranking, evaluate
+from reidlab.metrics.single_shot import single_shot_cmc
+from reidlab.models import build
+from reidlab.models.initial import initialise
+from reidlab.models.weights import save_weights, sha256
+from reidlab.recipe.config import PRESETS, TrainConfig, changed_settings
+from reidlab.runs.folder import (
+    Run,
+    environment,
+    is_complete,
+    load_run,
+    save_evaluation,
+    write_json,
+)
+from reidlab.training.objective import Objective
+from reidlab.training.optimisers import make_optimizer, make_scheduler
+
+__all__ = ["PRESETS", "TrainConfig", "changed_settings", "fit"]
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY = 30  # seconds between progress lines within a long epoch
+# Steps between looks at the loss on an accelerator: a look waits for the device.
+LOOK_EVERY = 50
+# Steps of a training from which compiling it, a minute or two, pays.
+COMPILE_FROM = 2000
+# Share of an accelerator's free memory that the decoded training images may take.
+RESIDENT = 0.5
+
+
+def fit(
+    config: TrainConfig,
+    out: Path,
+    data_root: str | Path | None = None,
+    on_epoch: Callable[[pd.DataFrame], None] | None = None,
+) -> Run:
+    """Train a network, evaluate it on query and gallery, and leave a run folder.
+
+    A folder that already holds this run is read, not trained again; a run that was interrupted
+    goes on after its last finished epoch and ends with the same numbers.
+
+    Args:
+        config: what to do.
+        out: the run folder.
+        data_root: folder of the data sets; default ``REIDLAB_DATA``.
+        on_epoch: called with the history so far after every epoch, e.g. to draw live curves.
+
+    Raises:
+        StudyError: the folder holds a run of another configuration.
+        ReidlabError: bad data, weights or settings; a loss that is no longer a number.
+    """
+    out = Path(out)
+    _refuse_other_config(config, out)
+    if is_complete(out):
+        log.info("%s is complete: nothing to train", out.name)
+        return load_run(out)
+    run = _Training(config, out, Path(data_root) if data_root else paths.data_root())
+    run.train(on_epoch)
+    run.finish()
+    return load_run(out)
+
+
+def _refuse_other_config(config: TrainConfig, out: Path) -> None:
+    if changed := changed_settings(config, out):
+        raise StudyError(
+            f"{out} holds a run with other settings ({', '.join(sorted(changed))} differ). "
+            "Delete the folder, or train under another name."
+        )
+
+
+class _Training:
+    """State of one training: network, objective, optimiser, schedule, history."""
+
+    def __init__(self, config: TrainConfig, out: Path, root: Path | None):
+        self.config, self.out, self.started = config, out, time.perf_counter()
+        self.compute: Compute = pick(config.device, config.precision)
+        self.environment = environment(str(self.compute))  # of the code that runs, so not later
+        self.dataset: Dataset = data.load(config.dataset, root)
+        if config.val_identities:
+            self.dataset = hold_out_identities(self.dataset, config.val_identities)
+        self._require_matches()
+        torch.manual_seed(config.seed)
+        self.model = build(config.model)
+        init, of = _resolve_init(config.init, out, root)
+        initialise(self.model, init, data_root=root, name=config.model, of=of)
+        self.init_sha256 = sha256(Path(init[5:])) if init.startswith("reid:") else None
+
+        labels = self.dataset.train_labels()
+        self.fit_index, self.val_index = hold_out(labels, config.val_fraction, config.seed)
+        self.objective = Objective(config, self.model, classes=int(labels.max()) + 1)
+        self.compute.place(self.model)
+        self.compute.place(self.objective)
+        self.labels = self.compute.send(torch.from_numpy(labels))
+        self.steps = self._count_steps(labels)
+        long = self.steps * config.epochs >= COMPILE_FROM
+        self.network = self.compute.compiled(self.model) if long else self.model
+        self.optimizer = make_optimizer(config, self.model, self.objective.heads)
+        self.center_optimizer = self.objective.center_optimizer()
+        self.scheduler = make_scheduler(config, self.optimizer, self.steps)
+        self.averaged = None
+        if config.ema:
+            average = get_ema_multi_avg_fn(config.ema)
+            self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+        self.history: list[dict[str, float]] = []
+        self.ranking: Ranking | None = None  # of the latest evaluation
+        self.seconds_before = 0.0
+        # Nothing is written before data, weights and settings have proved good.
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "config.json", dataclasses.asdict(config))
+
+    def train(self, on_epoch: Callable[[pd.DataFrame], None] | None) -> None:
+        """Run the epochs that are still missing."""
+        self._resume()
+        images, size = None, None
+        for epoch in range(len(self.history) + 1, self.config.epochs + 1):
+            if size != self.config.size(epoch):
+                size = self.config.size(epoch)
+                images = self._hold(decode(self.dataset.train, *size))
+            row = {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
+            start = time.perf_counter()
+            row |= self._epoch(epoch, images)
+            row |= self._validate(images)
+            row["train_seconds"] = round(time.perf_counter() - start, 2)
+            if self.config.schedule == "plateau":
+                self.scheduler.step(row["val_loss"])
+            start = time.perf_counter()
+            if epoch % self.config.eval_every == 0 or epoch == self.config.epochs:
+                self.ranking = self.rank()
+                scores = self.ranking.summary()
+                row |= {"rank1": scores["rank1"], "mAP": scores["mAP"]}
+            row["eval_seconds"] = round(time.perf_counter() - start, 2)
+            self.history.append(row)
+            self._save_checkpoint()
+            log.info("%s %s", self.out.name, _line(row, self.config.epochs))
+            if on_epoch is not None:
+                on_epoch(pd.DataFrame(self.history))
+
+    @property
+    def result(self) -> nn.Module:
+        """The network that is evaluated and kept: the averaged one where the recipe says so."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    def rank(self) -> Ranking:
+        """Evaluate on query and gallery."""
+        config = self.config
+        sets = [
+            embed(
+                *(self.result, frame, config.height, config.width),
+                *(config.device, config.precision),
+                mirror=config.flip_test,
+            )
+            for frame in (self.dataset.query, self.dataset.gallery)
+        ]
+        rule = self.dataset.has_cameras
+        ranking = evaluate(*sets, distance=config.distance, same_camera_rule=rule)
+        if self.dataset.single_shot:
+            curve = single_shot_cmc(*sets, config.distance, len(ranking.cmc), rule)
+            ranking = dataclasses.replace(ranking, single_shot=curve)
+        return ranking
+
+    def finish(self) -> None:
+        """Write the results; the metrics come last and make the run complete."""
+        columns = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+        columns += ["rank1", "mAP", "train_seconds", "eval_seconds"]
+        pd.DataFrame(self.history, columns=columns).to_csv(self.out / "history.csv", index=False)
+        # The last epoch has been evaluated, unless it ran before an interruption.
+        ranking = self.ranking if self.ranking is not None else self.rank()
+        seconds = self.seconds_before + time.perf_counter() - self.started
+        provenance = self.environment | {
+            "seed": self.config.seed,
+            "wall_seconds": round(seconds, 1),
+            "dataset_fingerprint": self.dataset.fingerprint,
+            "train_images": len(self.fit_index),
+            "validation_images": len(self.val_index),
+            "init_sha256": self.init_sha256,
+        }
+        write_json(self.out / "provenance.json", provenance)
+        save_weights(self.result, self.out / "model.safetensors", {"model": self.config.model})
+        save_evaluation(self.out, ranking)
+        (self.out / "checkpoint.pt").unlink(missing_ok=True)
+
+    def _count_steps(self, labels: np.ndarray) -> int:
+        """Batches an epoch."""
+        config = self.config
+        if config.sampler == "identities" and config.epochs:
+            ids = config.batch_size // config.num_instances
+            counts = np.unique(labels[self.fit_index], return_counts=True)[1]
+            if short := int((counts < config.num_instances).sum()):
+                log.info(
+                    "%s: %d of %d identities have fewer than %d images; a batch repeats theirs",
+                    *(self.out.name, short, len(counts), config.num_instances),
+                )
+            return num_identity_batches(labels, self.fit_index, ids, config.num_instances)
+        return max(1, len(self.fit_index) // config.batch_size)
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Index tensors of an epoch."""
+        config = self.config
+        if config.sampler == "identities":
+            ids = config.batch_size // config.num_instances
+            labels = self.labels.cpu().numpy()
+            return identity_batches(labels, self.fit_index, ids, config.num_instances, rng)
+        return shuffled(self.fit_index, config.batch_size, rng)
+
+    def _hold(self, images: Tensor) -> Tensor:
+        """The decoded images on the accelerator, once and for all, where there is room."""
+        if self.compute.device.type != "cuda":
+            return images
+        free, _ = torch.cuda.mem_get_info(self.compute.device)
+        return self.compute.send(images) if images.numel() < RESIDENT * free else images
+
+    def _batch(self, images: Tensor, index: Tensor, rng: np.random.Generator) -> Tensor:
+        """Augmented, normalised images of a batch, where the network is."""
+        config = self.config
+        batch = self.compute.send(take(images, index.to(images.device)))
+        pad = round(config.pad * images.shape[2] / config.height)
+        return erase(normalise(flip_and_crop(batch, config.flip, pad, rng)), config.erase, rng)
+
+    def _epoch(self, epoch: int, images: Tensor) -> dict[str, float]:
+        """One pass over the training images."""
+        config = self.config
+        # Each epoch has its own random stream, so a resumed run draws what it would have drawn.
+        rng = np.random.default_rng([config.seed, epoch])
+        torch.manual_seed(config.seed * 10_000 + epoch)
+        self.model.train()
+        self.objective.train()
+        tally = _Tally(1 if self.compute.device.type == "cpu" else LOOK_EVERY)
+        said = start = time.perf_counter()
+        for step, index in enumerate(track(self._batches(rng), f"epoch {epoch}", self.steps), 1):
+            batch = self._batch(images, index, rng)
+            labels = self.labels[index.to(self.labels.device)]
+            logits, loss = self._forward(self.network, batch, labels)
+            tally.add(loss.detach(), (logits.argmax(1) == labels).sum(), len(index))
+            self._refuse_bad_loss(tally, epoch)
+            self._step(loss)
+            if time.perf_counter() - said > LOG_EVERY:
+                said = time.perf_counter()
+                log.info(
+                    "%s epoch %d: step %d of %d, loss %.3f, %.0f images/s",
+                    *(self.out.name, epoch, step, self.steps),
+                    *(tally.mean_loss(), tally.seen / (said - start)),
+                )
+        tally.look()
+        self._refuse_bad_loss(tally, epoch)
+        self._refuse_bad_weights(epoch)
+        return {"train_loss": tally.mean_loss(), "train_accuracy": tally.accuracy()}
+
+    def _refuse_bad_loss(self, tally: "_Tally", epoch: int) -> None:
+        if tally.bad_step:
+            raise self._diverged(f"the loss is {tally.bad_loss} in", epoch, tally.bad_step)
+
+    def _refuse_bad_weights(self, epoch: int) -> None:
+        """The last step of an epoch can break weights after its loss was still a number."""
+        parts = [part for part in (self.model, self.objective, self.averaged) if part is not None]
+        values = [value for part in parts for value in part.state_dict().values()]
+        if not all(value.isfinite().all() for value in values if value.is_floating_point()):
+            raise self._diverged("weights are no numbers after", epoch, self.steps)
+
+    def _diverged(self, what: str, epoch: int, step: int) -> ReidlabError:
+        kept = self.out / "checkpoint.pt"
+        return ReidlabError(
+            f"{what} epoch {epoch}, step {step}, at learning "
+            f"rate {self.optimizer.param_groups[0]['lr']:.2g}. Lower lr, "
+            "and train under another name."
+            + (f" The last good epoch is kept in {kept}." if kept.is_file() else "")
+        )
+
+    def _require_matches(self) -> None:
+        """A data set that nothing can be evaluated on is refused before the training."""
+        sets = [
+            FeatureSet(torch.empty(0), *(torch.tensor(f[k].to_numpy()) for k in ("pid", "camid")))
+            for f in (self.dataset.query, self.dataset.gallery)
+        ]
+        require_matches(*sets, same_camera_rule=self.dataset.has_cameras)
+
+    def _forward(self, network: nn.Module, batch: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the first branch, and the loss."""
+        with self.compute.autocast():
+            return self.objective(network(batch), labels)
+
+    def _step(self, loss: Tensor) -> None:
+        """One step of the optimisers, the schedule and the average."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.center_optimizer is not None:
+            self.center_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        if self.center_optimizer is not None:
+            self.center_optimizer.step()
+        if self.config.schedule != "plateau":
+            self.scheduler.step()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
+
+    @torch.inference_mode()
+    def _validate(self, images: Tensor) -> dict[str, float]:
+        """Identity loss and accuracy on the held-out images of the training identities."""
+        if not len(self.val_index):
+            return {}
+        self.model.eval()
+        self.objective.eval()
+        tally = _Tally(len(self.val_index))
+        for index in torch.from_numpy(self.val_index).split(128):
+            labels = self.labels[index.to(self.labels.device)]
+            batch = normalise(self.compute.send(take(images, index.to(images.device))))
+            logits, loss = self._forward(self.model, batch, labels)
+            tally.add(loss, (logits.argmax(1) == labels).sum(), len(index))
+        return {"val_loss": tally.mean_loss(), "val_accuracy": tally.accuracy()}
+
+    def _parts(self) -> dict[str, Any]:
+        """Everything with a state, by its name in the checkpoint."""
+        parts = {
+            "model": self.model,
+            "objective": self.objective,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "averaged": self.averaged,
+            "center_optimizer": self.center_optimizer,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _save_checkpoint(self) -> None:
+        state: dict[str, Any] = {
+            "config": dataclasses.asdict(self.config),
+            "history": self.history,
+            "seconds": self.seconds_before + time.perf_counter() - self.started,
+            "init_sha256": self.init_sha256,
+            "dataset_fingerprint": self.dataset.fingerprint,
+        }
+        state |= {name: part.state_dict() for name, part in self._parts().items()}
+        scratch = self.out / "checkpoint.pt.part"
+        torch.save(state, scratch)
+        os.replace(scratch, self.out / "checkpoint.pt")
+
+    def _resume(self) -> None:
+        """Take up the last finished epoch of an interrupted run, if there is one."""
+        file = self.out / "checkpoint.pt"
+        if not file.is_file():
+            return
+        state = torch.load(file, map_location=self.compute.device, weights_only=True)
+        now = (self.init_sha256, self.dataset.fingerprint)
+        if (state["init_sha256"], state["dataset_fingerprint"]) != now:
+            log.warning("%s: initial weights or data changed, starting afresh", self.out.name)
+            return
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.history = state["history"]
+        self.seconds_before = state["seconds"]
+        log.info("%s resumes after epoch %d", self.out.name, len(self.history))
+
+
+class _Tally:
+    """Loss and accuracy of an epoch so far, looked at every so many steps.
+
+    Args:
+        every: steps between looks. On an accelerator a look waits for the device.
+    """
+
+    def __init__(self, every: int):
+        self.every = every
+        self.waiting: list[tuple[Tensor, Tensor, int]] = []
+        self.loss = self.correct = 0.0
+        self.seen = self.steps = self.bad_step = 0
+        self.bad_loss = 0.0
+
+    def add(self, loss: Tensor, correct: Tensor, count: int) -> None:
+        """Count a step; a loss that is no number shows in ``bad_step`` at the next look."""
+        self.waiting.append((loss, correct, count))
+        if len(self.waiting) >= self.every:
+            self.look()
+
+    def look(self) -> None:
+        """Fetch what is waiting."""
+        if not self.waiting:
+            return
+        losses, corrects, counts = zip(*self.waiting)
+        self.waiting = []
+        for loss, count in zip(torch.stack(losses).tolist(), counts):
+            self.steps += 1
+            if not math.isfinite(loss) and not self.bad_step:
+                self.bad_step, self.bad_loss = self.steps, loss
+            self.loss += loss * count
+            self.seen += count
+        self.correct += torch.stack(corrects).sum().item()
+
+    def mean_loss(self) -> float:
+        """Mean over the images seen."""
+        self.look()
+        return self.loss / self.seen
+
+    def accuracy(self) -> float:
+        """Percent of the images seen that were told right."""
+        self.look()
+        return 100 * self.correct / self.seen
+
+
+def _resolve_init(init: str, out: Path, root: Path | None) -> tuple[str, str | None]:
+    """``run:<name>`` as a file of the neighbouring folder, ``$DATA`` as the data root.
+
+    Returns:
+        What `initialise` understands, and the network of the run.
+    """
+    if init.startswith("run:"):
+        source = out.parent / init.removeprefix("run:")
+        run = load_run(source)  # raises, with the remedy, where the source is not finished
+        return f"reid:{source / 'model.safetensors'}", run.config["model"]
+    if "$DATA" in init:
+        if root is None:
+            raise ReidlabError(
+                f"init={init!r} needs the data root: set REIDLAB_DATA, or make study DATA=..."
+            )
+        init = init.replace("$DATA", str(root))
+    return init, None
+
+
+def _line(row: dict[str, float], epochs: int) -> str:
+    """An epoch's row as one line of log."""
+    parts = [f"epoch {row['epoch']} of {epochs}: train loss {row['train_loss']:.3f}"]
+    if "val_loss" in row:
+        parts.append(f"val loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.1f} %")
+    if "mAP" in row:
+        parts.append(f"Rank-1 {row['rank1']:.1f}, mAP {row['mAP']:.1f}")
+    return ", ".join(parts) + f" ({row['train_seconds']:.0f} + {row['eval_seconds']:.0f} s)"

@@ -1,0 +1,72 @@
+"""What a training minimises: identity classifiers, and the sum of the recipe's losses.
+
+    L = L_ID + L_triplet + β·L_centre
+
+with L_ID on the classifiers' scores (label-smoothed), the other two on the features themselves
+and only where the recipe asks for them (Luo et al., "Bag of Tricks", CVPRW 2019, Eq. 5). A
+network with several branches has a classifier for each; every loss is their mean.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from reidlab.losses import BatchHardTriplet, CenterLoss, LabelSmoothedCrossEntropy
+from reidlab.models import Features, make_heads
+from reidlab.recipe.config import TrainConfig
+
+
+class Objective(nn.Module):
+    """Classifiers and losses of a training; they are no part of the network that is kept.
+
+    Args:
+        config: the recipe.
+        model: the network, for the sizes of its branches.
+        classes: training identities.
+
+    Attributes:
+        heads: one classifier a branch.
+        centers: one centre loss a branch, where the recipe asks for it.
+    """
+
+    def __init__(self, config: TrainConfig, model: nn.Module, classes: int):
+        super().__init__()
+        self.heads = make_heads(model, classes)
+        self.identity = LabelSmoothedCrossEntropy(config.label_smoothing)
+        margin = config.margin if config.triplet == "hinge" else None
+        self.triplet = None if config.triplet == "none" else BatchHardTriplet(margin)
+        self.center_weight, self.center_lr = config.center_weight, config.center_lr
+        dims = model.id_dims if config.center_weight else []
+        self.centers = nn.ModuleList(CenterLoss(classes, dim) for dim in dims)
+        self.centers.requires_grad_(config.center_lr > 0)
+
+    def forward(self, features: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of the first branch's classifier, (N, classes), and the loss.
+
+        Args:
+            features: of a batch.
+            labels: (N,) class indices.
+        """
+        logits = [head(feature) for head, feature in zip(self.heads, features.id)]
+        loss = _mean(self.identity(scores, labels) for scores in logits)
+        if self.training and self.triplet is not None:
+            loss = loss + _mean(self.triplet(feature, labels) for feature in features.metric)
+        if self.training and self.centers:
+            centers = (
+                center(feature, labels) for center, feature in zip(self.centers, features.metric)
+            )
+            loss = loss + self.center_weight * _mean(centers)
+        return logits[0], loss
+
+    def center_optimizer(self) -> torch.optim.Optimizer | None:
+        """The centres' own optimiser; None where there are no centres, or frozen ones.
+
+        The loss reaches the centres weighted with β. Bag of Tricks divides that out again before
+        the step; dividing the rate is the same.
+        """
+        if not self.centers or not self.center_lr:
+            return None
+        return torch.optim.SGD(self.centers.parameters(), lr=self.center_lr / self.center_weight)
+
+
+def _mean(losses) -> Tensor:
+    return torch.stack(list(losses)).mean()

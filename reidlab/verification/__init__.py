@@ -1,0 +1,1 @@
+"""Same person or not: pairs, error rates, thresholds, a learned head."""

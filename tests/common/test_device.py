@@ -1,0 +1,38 @@
+"""Where to compute: what is compiled, and what is not."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from reidlab.common import device
+from reidlab.common.device import Compute
+
+CUDA = Compute(torch.device("cuda"), torch.bfloat16)
+
+
+@pytest.fixture
+def model():
+    return nn.Linear(2, 3)
+
+
+def test_nothing_is_compiled_on_a_cpu(model):
+    assert Compute(torch.device("cpu"), torch.float32).compiled(model) is model
+
+
+def test_nothing_is_compiled_without_a_compiler(model, monkeypatch, caplog):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(device.shutil, "which", lambda name: None)
+    with caplog.at_level(logging.INFO):
+        assert CUDA.compiled(model) is model
+    assert "takes a C compiler and triton" in caplog.text
+
+
+def test_the_compiled_network_has_the_same_weights(model, monkeypatch):
+    monkeypatch.setattr(device, "_has_compiler", lambda: True)
+    compiled = CUDA.compiled(model)
+    assert compiled is not model
+    assert [id(each) for each in compiled.parameters()] == [
+        id(each) for each in model.parameters()
+    ]

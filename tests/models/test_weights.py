@@ -1,0 +1,438 @@
+"""Weights: what is loaded is what was saved, and every bad file gets one clear error."""
+
+import hashlib
+import json
+import os
+import pickle
+import urllib.error
+from collections import OrderedDict
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from reidlab.common.errors import WeightsError
+from reidlab.models import build, initial, weights
+from reidlab.models.initial import initialise
+from reidlab.models.weights import (
+    load_weights,
+    read_metadata,
+    read_weights,
+    save_weights,
+    sha256,
+)
+
+NAME = "osnet_x0_25"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("REIDLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def source():
+    """A trained network, as far as loading can tell."""
+    torch.manual_seed(11)
+    model = build(NAME)
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.1, 1.0)
+        else:
+            tensor.fill_(7)
+    return model
+
+
+def with_classifier(state, classes=751):
+    return OrderedDict(state) | {
+        "classifier.weight": torch.ones(classes, 512),
+        "classifier.bias": torch.zeros(classes),
+    }
+
+
+def assert_same(model, source):
+    expected = source.state_dict()
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(tensor, expected[key]), key
+
+
+def assert_refused(file, *words, model=None, call=load_weights):
+    """One WeightsError that names the file and says these words; the network is as before."""
+    model = model or build(NAME)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    with pytest.raises(WeightsError) as error:
+        call(model, file)
+    message = str(error.value)
+    for word in (str(file), *words):
+        assert word in message, f"{word!r} is not in: {message}"
+    assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
+    return message
+
+
+# --- what loads --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("kind", ["plain", "checkpoint", "data-parallel"])
+def test_pytorch_files_load(tmp_path, source, kind, zipped):
+    state = with_classifier(source.state_dict())
+    if kind == "data-parallel":
+        state = OrderedDict((f"module.{key}", tensor) for key, tensor in state.items())
+    content = (
+        state
+        if kind == "plain"
+        else {"state_dict": state, "epoch": 3, "optimizer": {"lr": 0.1, "state": [1, None, True]}}
+    )
+    file = tmp_path / "model.pth.tar-150"
+    torch.save(content, file, _use_new_zipfile_serialization=zipped)
+    model = build(NAME)
+    load_weights(model, file)
+    assert_same(model, source)
+
+
+def test_safetensors_round_trip_keeps_tensors_metadata_and_bytes(tmp_path, source):
+    source.to(memory_format=torch.channels_last)  # safetensors refuses such tensors as they are
+    metadata = {"model": NAME, "epochs": 10, "data": {"name": "synthetic"}, "seed": None}
+    file, again = tmp_path / "new" / "model.safetensors", tmp_path / "again.safetensors"
+    save_weights(source, file, metadata)
+    save_weights(source, again, dict(reversed(metadata.items())))
+    model = build(NAME)
+    load_weights(model, str(file))
+    assert_same(model, source)
+    assert read_metadata(file) == metadata
+    assert file.read_bytes() == again.read_bytes()
+    assert [path.name for path in file.parent.iterdir()] == ["model.safetensors"]
+
+
+def test_metadata_of_a_foreign_file_is_empty(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {"format": "pt"})
+    assert read_metadata(tmp_path / "a.safetensors") == {}
+
+
+def test_interrupted_save_keeps_the_old_file(tmp_path, source, monkeypatch):
+    file = tmp_path / "model.safetensors"
+    save_weights(source, file)
+    old = file.read_bytes()
+
+    def fail(state, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(weights, "save_file", fail)
+    with pytest.raises(OSError, match="No space"):
+        save_weights(build(NAME), file)
+    assert file.read_bytes() == old
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_published_checkpoints_load(real_data):
+    for dataset, classes in (("market1501", 751), ("msmt17", 1041)):
+        file = real_data / "weights" / f"osnet_x0_25_{dataset}.pth"
+        state = read_weights(file)
+        assert len(state) == 567
+        assert state["classifier.weight"].shape == (classes, 512)
+        model = build(NAME)
+        initialise(model, f"reid:{file}")
+        for key, tensor in model.state_dict().items():
+            assert torch.equal(tensor, state[key]), key
+
+
+def test_published_checkpoint_does_not_fit_another_width(real_data):
+    file = real_data / "weights" / "osnet_x0_25_market1501.pth"
+    message = assert_refused(file, "of another shape", model=build("osnet_x0_5"))
+    assert "conv1.conv.weight (16, 3, 7, 7) (the network has (32, 3, 7, 7))" in message
+
+
+# --- what does not load ------------------------------------------------------------------------
+
+
+def test_missing_mis_shaped_and_extra_keys_are_listed_together(tmp_path, source):
+    state = with_classifier(source.state_dict())
+    del state["fc.0.weight"], state["conv5.bn.running_var"]
+    state["conv1.bn.bias"] = torch.zeros(17)
+    state["surplus.weight"] = torch.zeros(1)
+    file = tmp_path / "model.pth"
+    torch.save(state, file)
+    message = assert_refused(
+        file,
+        "2 missing in the file: conv5.bn.running_var, fc.0.weight",
+        "1 unknown to the network: surplus.weight",
+        "1 of another shape: conv1.bn.bias (17,) (the network has (16,))",
+        "skip",
+    )
+    assert "classifier" not in message
+
+
+def test_values_that_are_no_numbers_are_refused(tmp_path, source):
+    state = {key: tensor.clone() for key, tensor in source.state_dict().items()}
+    state["fc.0.weight"][0, 0] = torch.nan
+    torch.save(state, tmp_path / "model.pth")
+    assert_refused(tmp_path / "model.pth", "1 tensors hold NaN or infinite values: fc.0.weight.")
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "mis-shaped"])
+def test_each_misfit_alone_is_refused(tmp_path, source, change):
+    state = dict(source.state_dict())
+    if change == "missing":
+        del state["conv3.0.gate.fc1.bias"]
+    elif change == "extra":
+        state["conv3.0.gate.fc3.bias"] = torch.zeros(2)
+    else:
+        state["conv3.0.gate.fc1.bias"] = torch.zeros(2)
+    file = tmp_path / "model.safetensors"
+    save_file(state, file)
+    assert_refused(file, "conv3.0.gate.fc")
+
+
+def test_only_named_heads_are_skipped(tmp_path, source):
+    state = with_classifier(source.state_dict()) | {"neck.bias": torch.zeros(3)}
+    file = tmp_path / "model.pth"
+    torch.save(state, file)
+    assert_refused(file, "neck.bias")
+    model = build(NAME)
+    load_weights(model, file, skip=("classifier", "neck"))
+    assert_same(model, source)
+    with pytest.raises(WeightsError, match=r"classifier\.weight, classifier\.bias"):
+        load_weights(model, file, skip=("neck",))
+
+
+def test_no_file(tmp_path):
+    assert_refused(tmp_path / "nothing.pth", "no such weights file")
+    assert_refused(tmp_path, "no such weights file")
+
+
+@pytest.mark.parametrize("layout", ["zip", "legacy", "safetensors"])
+def test_truncated_file(tmp_path, source, layout):
+    if layout == "safetensors":
+        file = tmp_path / "model.safetensors"
+        save_weights(source, file)
+    else:
+        file = tmp_path / "model.pth"
+        torch.save(source.state_dict(), file, _use_new_zipfile_serialization=layout == "zip")
+    content = file.read_bytes()
+    for length in (0, 1, 9, 100, 1000, len(content) // 2, len(content) - 1):
+        file.write_bytes(content[:length])
+        assert_refused(file, "truncated or damaged, fetch it again")
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("pwned",)
+
+
+@pytest.mark.parametrize("how", ["torch", "state_dict", "pickle"])
+def test_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, source, how):
+    file = tmp_path / "model.pth"
+    if how == "pickle":
+        file.write_bytes(pickle.dumps(Evil()))
+    else:
+        state = dict(source.state_dict()) | {"evil": Evil()}
+        torch.save(state if how == "torch" else {"state_dict": state, "x": Evil()}, file)
+    assert_refused(file, "not a plain file of tensors", "can run code")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_other_objects_are_refused(tmp_path, source):
+    file = tmp_path / "model.pth"
+    torch.save(source, file)  # a whole module
+    assert_refused(file, "not a plain file of tensors", "OSNet", "state_dict")
+    torch.save([torch.zeros(1)], file)
+    assert_refused(file, "holds a list", "state_dict")
+    torch.save({"epoch": 3, "weights": torch.zeros(1)}, file)
+    assert_refused(file, "epoch (int)", "state_dict")
+    torch.save({}, file)
+    assert_refused(file, "found nothing")
+    file.write_text("<html>Quota exceeded</html>" * 50)
+    assert_refused(file, "cannot be read as a PyTorch checkpoint", "fetch it again")
+
+
+# --- initialisation in words -------------------------------------------------------------------
+
+
+def test_none_keeps_the_random_weights(source):
+    before = {key: tensor.clone() for key, tensor in source.state_dict().items()}
+    initialise(source, "none", name=NAME)
+    assert all(torch.equal(before[key], t) for key, t in source.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "init", ["", "Imagenet", "imagenet:", "reid", "reid:", "none:x", "pretrained", "synthetic:x"]
+)
+def test_unknown_words_list_the_known_ones(init):
+    with pytest.raises(WeightsError, match=r"none, imagenet, imagenet:<file>, reid:<file>, syn"):
+        initialise(build(NAME), init, name=NAME)
+
+
+def test_imagenet_file_is_found_in_the_data_root(tmp_path, source):
+    file = tmp_path / "data" / "weights" / f"{NAME}_imagenet.pth"
+    file.parent.mkdir(parents=True)
+    torch.save(with_classifier(source.state_dict(), 1000), file)
+    for init in ("imagenet", f"imagenet:{file}"):
+        model = build(NAME)
+        initialise(model, init, data_root=tmp_path / "data", name=NAME)
+        assert_same(model, source)
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "fresh"),
+    [
+        ("osnet_x0_25_bnneck", "osnet_x0_25_d1000", {"fc"}),
+        ("osnet_x0_25_d1000", "osnet_x0_25_bnneck", {"fc", "neck"}),
+        ("resnet50", "resnet50_stride2", set()),
+        ("osnet_x0_25", "osnet_x0_25_bnneck", {"neck"}),
+        ("osnet_x0_25_bnneck", "osnet_x0_25_bnneck", set()),
+        ("mobilenet_v3_large", "mobilenet_v3_large_report", set()),
+    ],
+)
+def test_a_variant_takes_over_all_that_variants_share(tmp_path, of, name, fresh):
+    source, file = build(of), tmp_path / "model.safetensors"
+    for tensor in source.state_dict().values():
+        tensor.fill_(7)
+    save_file(source.state_dict(), file)
+    model = build(name)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    initialise(model, f"reid:{file}", name=name, of=of)
+    kept = {k for k, t in model.state_dict().items() if torch.equal(t, before[k])}
+    taken = {k for k, t in model.state_dict().items() if (t == 7).all()}
+    assert {key.split(".")[0] for key in kept} == fresh
+    assert taken == set(before) - kept
+
+
+def test_another_network_is_no_variant(tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_file(build("mobilenet_v3_large").state_dict(), file)
+    call = {"name": "osnet_x0_25_bnneck", "of": "mobilenet_v3_large"}
+    with pytest.raises(WeightsError, match="does not fit the network OSNetBNNeck"):
+        initialise(build("osnet_x0_25_bnneck"), f"reid:{file}", **call)
+
+
+def test_reid_checkpoint_is_no_imagenet_file(tmp_path, source):
+    for state, found in (
+        (with_classifier(source.state_dict(), 751), "found 751"),
+        (source.state_dict(), "found none"),
+    ):
+        file = tmp_path / "model.pth"
+        torch.save(state, file)
+        assert_refused(
+            file,
+            "1000 classes",
+            found,
+            "'reid:<file>'",
+            call=lambda m, f: initialise(m, f"imagenet:{f}", name=NAME),
+        )
+
+
+def test_imagenet_file_of_x1_0_is_verified(tmp_path):
+    model = build("osnet_x1_0")
+    file = tmp_path / "osnet_x1_0_imagenet.pth"
+    torch.save(with_classifier(model.state_dict(), 1000), file)  # fits, but is not the file
+    assert_refused(
+        file,
+        "10,910,553",
+        f"{file.stat().st_size:,}",
+        "fe2d63f9157c28a4a8d8ca29bec12d5b2988ac0346d712025789ea9174968e79",
+        hashlib.sha256(file.read_bytes()).hexdigest(),
+        model=model,
+        call=lambda m, f: initialise(m, f"imagenet:{f}", name="osnet_x1_0"),
+    )
+    file.write_bytes(bytes(10_910_553))  # the right size alone does not do
+    assert_refused(
+        file,
+        "sha256",
+        model=model,
+        call=lambda m, f: initialise(m, f"imagenet:{f}", name="osnet_x1_0"),
+    )
+
+
+def test_download_is_verified_and_cached(tmp_path, source, cache, monkeypatch):
+    remote = tmp_path / "remote.pth"
+    torch.save(with_classifier(source.state_dict(), 1000), remote)
+    size = remote.stat().st_size
+    known = dict(url=remote.as_uri(), size=size, sha256=sha256(remote))
+    monkeypatch.setitem(initial.IMAGENET, NAME, replace(initial.IMAGENET[NAME], **known))
+    for _ in range(2):  # the second time without the remote
+        model = build(NAME)
+        initialise(model, "imagenet", name=NAME)
+        assert_same(model, source)
+        remote.unlink(missing_ok=True)
+    assert [p.name for p in (cache / "weights").iterdir()] == [f"{NAME}_imagenet.pth"]
+
+
+def test_wrong_download_is_not_kept(tmp_path, cache, monkeypatch):
+    remote = tmp_path / "remote.pth"
+    remote.write_text("<html>Quota exceeded</html>")
+    for name in (NAME, "osnet_x1_0"):  # without and with a known hash
+        known = replace(initial.IMAGENET[name], url=remote.as_uri())
+        monkeypatch.setitem(initial.IMAGENET, name, known)
+        with pytest.raises(WeightsError, match=r"(?s)sent something else.*put it at") as error:
+            initialise(build(name), "imagenet", data_root=tmp_path / "data", name=name)
+        assert str(tmp_path / "data" / "weights" / f"{name}_imagenet.pth") in str(error.value)
+        assert remote.as_uri() in str(error.value)
+    assert list((cache / "weights").iterdir()) == []
+
+
+def test_offline_says_where_to_put_the_file(tmp_path, cache, monkeypatch):
+    def offline(url, timeout):
+        raise urllib.error.URLError("Temporary failure in name resolution")
+
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    with pytest.raises(WeightsError, match="cannot download") as error:
+        initialise(build(NAME), "imagenet", data_root=tmp_path / "data", name=NAME)
+    message = str(error.value)
+    assert "https://drive.google.com/uc?id=1rb8UN5ZzPKRc_xvtHlyDh-cSz88YX9hs" in message
+    assert str(tmp_path / "data" / "weights" / "osnet_x0_25_imagenet.pth") in message
+    assert list((cache / "weights").iterdir()) == []
+
+
+def test_imagenet_of_an_unknown_network():
+    with pytest.raises(WeightsError, match=r"no ImageNet weights of 'mynet'.*osnet_x1_0"):
+        initialise(build(NAME), "imagenet", name="mynet")
+
+
+def test_zoo_addresses_are_torchreids():
+    for stem in ("osnet", "osnet_ain"):
+        theirs = _peer_urls(stem)
+        for name, url in theirs.items():
+            assert initial.IMAGENET[name].url == f"{url}&export=download"
+
+
+def _peer_urls(stem):
+    import importlib.util
+    from pathlib import Path
+
+    package = Path(importlib.util.find_spec("torchreid").origin).parent
+    spec = importlib.util.spec_from_file_location(
+        f"torchreid_{stem}", package / "reid" / "models" / f"{stem}.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.pretrained_urls
+
+
+def test_synthetic_weights_are_checked_against_their_note(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(initial, "SHIPPED", tmp_path)
+    file = tmp_path / f"{NAME}_synthetic.safetensors"
+    with pytest.raises(WeightsError, match="only of none"):
+        initialise(build(NAME), "synthetic", name=NAME)
+    save_weights(source, file)
+    file.with_suffix(".json").write_text(json.dumps({"sha256": sha256(file)}))
+    model = build(NAME)
+    initialise(model, "synthetic", name=NAME)
+    assert_same(model, source)
+    with pytest.raises(WeightsError, match=r"no weights of 'osnet_x1_0'.*only of osnet_x0_25"):
+        initialise(build("osnet_x1_0"), "synthetic", name="osnet_x1_0")
+
+    save_weights(build(NAME), file)
+    assert_refused(
+        file,
+        "sha256",
+        "check the file out again",
+        call=lambda m, _: initialise(m, "synthetic", name=NAME),
+    )
+
+
+def test_shipped_weights_load():
+    initialise(build(NAME), "synthetic", name=NAME)
