@@ -1,0 +1,129 @@
+"""The words of a recipe: every name that it may use, said without torch.
+
+The rooms above give each word its meaning: a network of ``MODELS`` is built by the file of
+``reidlab/models`` that stands behind it, a data set is read by the file of
+``reidlab/data/readers``. Tests hold the words against what those files know.
+"""
+
+import math
+import re
+
+from reidlab.common.errors import ReidlabError
+
+OPTIMIZERS = ("adamw", "adam", "amsgrad", "sgd", "muon")
+SCHEDULES = ("plateau", "step", "cosine", "onecycle")
+SAMPLERS = ("shuffle", "identities")
+TRIPLETS = ("none", "hinge", "soft")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16")
+DISTANCES = ("euclidean", "cosine", "correlation", "cityblock", "minkowski")
+
+#: Network -> the file of ``reidlab/models`` that defines it.
+MODELS = {
+    "osnet_x1_0": "osnet",
+    "osnet_x0_75": "osnet",
+    "osnet_x0_5": "osnet",
+    "osnet_x0_25": "osnet",
+    "osnet_ibn_x1_0": "osnet",
+    "osnet_ain_x1_0": "osnet",
+    "osnet_ain_x0_75": "osnet",
+    "osnet_ain_x0_5": "osnet",
+    "osnet_ain_x0_25": "osnet",
+    "resnet50": "baseline",
+    "mobilenet_v3_large": "baseline",
+    "osnet_x0_25_bnneck": "baseline",
+    "resnet50_stride2": "as_coded",
+    "mobilenet_v3_large_sigmoid": "as_coded",
+    "resnet50_report": "as_coded",
+    "mobilenet_v3_large_report": "as_coded",
+    "osnet_x0_25_d1000": "as_coded",
+}
+
+#: Data set -> the file of ``reidlab/data/readers`` that reads it. A set that comes in several
+#: splits is known with the number of a split, too: see `reader`.
+DATASETS = {
+    "market1501": "market1501",
+    "market-layout": "market1501",
+    "dukemtmc": "dukemtmc",
+    "cuhk03-labeled": "cuhk03",
+    "cuhk03-detected": "cuhk03",
+    "cuhk03-classic-labeled": "cuhk03",
+    "cuhk03-classic-detected": "cuhk03",
+    "msmt17": "msmt17",
+    "msmt17-list-train": "msmt17",
+    "last": "last",
+    "last-val": "last",
+    "folder": "folder",
+}
+
+#: The data sets of generated people, drawn by ``pedestrians``.
+GENERATED = (
+    "synthetic-a",
+    "synthetic-b",
+    "synthetic-tiny-a",
+    "synthetic-tiny-b",
+    "synthetic-pretrain",
+)
+
+#: Data set -> how many numbered splits it has: ``cuhk03-classic-labeled-7``.
+SPLITS = {"cuhk03-classic-labeled": 20, "cuhk03-classic-detected": 20}
+
+#: (Σ |q - g|ᵖ)^(1/p) over some thousand dimensions exceeds float32 below this order.
+LEAST_ORDER = 0.1
+
+
+def reader(dataset: str) -> str | None:
+    """The file that reads a data set; None for a name that is unknown.
+
+    >>> reader("cuhk03-classic-labeled-7"), reader("cuhk03-classic-labeled-20")
+    ('cuhk03', None)
+    >>> reader("synthetic-a")
+    'market1501'
+    """
+    if dataset in GENERATED:
+        return "market1501"  # whose layout they are written in
+    numbered = re.fullmatch(r"(.+)-(0|[1-9]\d*)", dataset)
+    if numbered and int(numbered[2]) < SPLITS.get(numbered[1], 0):
+        return DATASETS[numbered[1]]
+    return DATASETS.get(dataset)
+
+
+def may_be_shown(dataset: str) -> bool:
+    """Whether pictures of a data set may be committed or published: of generated people only.
+
+    This is the one place that decides it. Photographs of real people may be looked at on one's own
+    screen, and are left out of everything that is saved.
+    """
+    return dataset in GENERATED
+
+
+def minkowski_order(distance: str) -> float:
+    """The order p that ``minkowski:p`` names; 3 where it names none.
+
+    Args:
+        distance: one of `DISTANCES`, or ``minkowski:p`` with p from 0.1 up, ``inf`` included.
+            Other distances have no order: NaN.
+
+    Raises:
+        ReidlabError: there is no such distance, or p is no such number.
+
+    >>> minkowski_order("minkowski:4"), minkowski_order("minkowski"), minkowski_order("cosine")
+    (4.0, 3.0, nan)
+    """
+    base, colon, text = str(distance).partition(":")
+    if base not in DISTANCES or (colon and base != "minkowski"):
+        raise ReidlabError(
+            f"distance is {distance!r}; known are {', '.join(DISTANCES)} (minkowski:p for order p)"
+        )
+    if base != "minkowski":
+        return math.nan
+    try:
+        order = float(text) if colon else 3.0
+    except ValueError:
+        order = math.nan
+    if not order >= LEAST_ORDER:  # NaN is refused too
+        raise ReidlabError(
+            f"distance is {distance!r}: the order of a Minkowski distance must be a number from "
+            f"{LEAST_ORDER} up, or inf, such as minkowski:3"
+        )
+    return order
