@@ -157,8 +157,8 @@ def _refuse_odd_tensors(file: Path, state: Mapping[str, Tensor]) -> None:
     for kind, (is_odd, remedy) in kinds.items():
         if odd := [str(key) for key, tensor in state.items() if is_odd(tensor)]:
             raise WeightsError(
-                f"{file}: expected dense tensors of real numbers, found {len(odd)} that are {kind}: "
-                f"{shorten(odd)}; {remedy}"
+                f"{file}: expected dense tensors of real numbers, found {len(odd)} that are "
+                f"{kind}: {shorten(odd)}; {remedy}"
             )
 
 
