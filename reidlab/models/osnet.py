@@ -137,7 +137,7 @@ class ChannelGate(nn.Module):
         x = torch.cat([y.sum((2, 3), keepdim=True) for y in streams])
         x = x * (1 / streams[0][0, 0].numel())
         gates = torch.sigmoid(self.fc2(F.relu(self.fc1(x))))
-        return gates.chunk(len(streams))
+        return gates.unflatten(0, (len(streams), -1)).unbind()
 
 
 class OSBlock(nn.Module):
