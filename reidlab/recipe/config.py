@@ -1,16 +1,16 @@
 """The recipe of a training: every setting, its default, and recipes that have a name."""
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from reidlab.common.device import DEVICES, PRECISIONS
 from reidlab.common.errors import ReidlabError
-from reidlab.metrics.distances import known_distance
 from reidlab.models import MODELS
 from reidlab.models.initial import check_init
-from reidlab.runs.folder import read_json
+from reidlab.recipe.names import minkowski_order
 
 OPTIMIZERS = ("adamw", "adam", "amsgrad", "sgd", "muon")
 SCHEDULES = ("plateau", "step", "cosine", "onecycle")
@@ -153,7 +153,7 @@ class TrainConfig:
         for name, (accepts, expected) in RANGES.items():
             if not accepts(getattr(self, name)):
                 raise ReidlabError(f"{name}={getattr(self, name)!r}: expected {expected}.")
-        known_distance(self.distance)
+        minkowski_order(self.distance)
         check_init(self.init)
         self._check_schedule()
         self._check_losses()
@@ -256,5 +256,5 @@ def changed_settings(config: TrainConfig, folder: Path) -> set[str]:
         return set()
     asked = dataclasses.asdict(config)
     # A field younger than the run has its default there: new fields start out neutral.
-    found = dataclasses.asdict(TrainConfig()) | read_json(folder / "config.json")
+    found = dataclasses.asdict(TrainConfig()) | json.loads((folder / "config.json").read_text())
     return {key for key in asked | found if asked.get(key) != found.get(key)}
