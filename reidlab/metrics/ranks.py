@@ -352,8 +352,8 @@ def checked_labels(images: FeatureSet, name: str, count: int) -> list[np.ndarray
         whole = label.astype(np.int64)
         if (wrong := np.flatnonzero(whole != label)).size:
             raise ReidlabError(
-                f"{name}.{field} holds {label[wrong[0]]} in row {wrong[0]}: identities and cameras "
-                "are whole numbers; number them"
+                f"{name}.{field} holds {label[wrong[0]]} in row {wrong[0]}: identities and "
+                "cameras are whole numbers; number them"
             )
         labels.append(whole)
     return labels
