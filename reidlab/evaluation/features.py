@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from reidlab.common.device import Compute, pick
-from reidlab.common.errors import DataError, StudyError
+from reidlab.common.errors import DataError
 from reidlab.common.parallel import in_order
 from reidlab.common.progress import track
 from reidlab.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from reidlab.data.store import ImageStore
 from reidlab.metrics.scores import FeatureSet
-from reidlab.models.fold import fold_batch_norm
-from reidlab.models.fused import fuse
+from reidlab.models.inference import fold_batch_norm, fuse
 from reidlab.runs.folder import Run, load_model
 
 log = logging.getLogger(__name__)
@@ -45,10 +44,11 @@ def of_run(run: Run, frame: pd.DataFrame) -> FeatureSet:
         frame: table with ``path``, ``pid``, ``camid``, say the gallery of a data set.
 
     Raises:
-        StudyError: the run's weights are not here.
+        StudyError: the run's weights are another training's.
+        WeightsError: they are not here.
         DataError: see :class:`reidlab.data.store.ImageStore`.
     """
-    return of_model(network_of(run), frame, run.config)
+    return of_model(load_model(run), frame, run.config)
 
 
 def of_model(model: nn.Module, frame: pd.DataFrame, config: Mapping[str, Any]) -> FeatureSet:
@@ -69,21 +69,6 @@ def how(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     chosen = {key: config.get(key, "auto") for key in ("device", "precision")}
     return chosen | {"mirror": config.get("flip_test", False)}
-
-
-def network_of(run: Run) -> nn.Module:
-    """A run's network with its weights.
-
-    Raises:
-        StudyError: the weights are not here.
-    """
-    file = run.path / "model.safetensors"
-    if not file.is_file():
-        raise StudyError(
-            f"{file} is missing (weights are not in git): train run {run.name} again, in a "
-            "notebook with study.ensure_runs(profile, [name], weights=True)."
-        )
-    return load_model(run)
 
 
 def extract(
