@@ -35,6 +35,9 @@ OF_EVALUATION = ("dataset", "height", "width", "distance", "flip_test", "init")
 #: What :func:`verdict` asks for: training accuracy in percent, and seeds.
 CONVERGED, LEAST_SEEDS = 95.0, 3
 
+#: Columns of :func:`score_table` that a clock measured: no second run reproduces them.
+CLOCK = ["minutes"]
+
 GAIN, LOSS = "gain", "loss"
 NOT_CONVERGED = "not shown: not converged"
 FEW_SEEDS = "not shown: too few seeds"
@@ -333,8 +336,7 @@ def score_table(runs: Runs) -> pd.DataFrame:
         :data:`SCORES` the mean in percent and ``<score>_std``, NaN for a single seed; init;
         flip_test, whether the mirror image was used at test; train_accuracy, the final one of
         :func:`training_of` in percent, mean over the seeds, NaN where nobody here has trained;
-        and minutes, which the training took, mean over the seeds: 0 for an evaluation alone. A
-        clock measured these, so they are no part of what a second run reproduces.
+        and minutes, which the training took, mean over the seeds: 0 for an evaluation alone.
 
     Raises:
         StudyError: see :func:`shared_settings`.
@@ -355,6 +357,28 @@ def score_table(runs: Runs) -> pd.DataFrame:
         row["minutes"] = np.mean([run.history["train_seconds"].sum() / 60 for run in some])
         table.append(row)
     return pd.DataFrame(table)
+
+
+def readable(table: pd.DataFrame, *first: str) -> pd.DataFrame:
+    """A table of runs for the eye: ± over the seeds, intervals and verdicts where it has them.
+
+    Args:
+        table: of :func:`score_table` or :func:`ablation_table`.
+        first: columns that come first and name the lines.
+    """
+    text = table[[*first, "size", "init", "epochs", "seeds"]].copy()
+    text["mirror image"] = table["flip_test"].map({True: "yes", False: "no"})
+    text["minutes"] = table["minutes"].map("{:.1f}".format)
+    text["training accuracy"] = [spread(value, np.nan) for value in table["train_accuracy"]]
+    for score, name in (("rank1", "Rank-1"), ("mAP", "mAP"), ("mINP", "mINP")):
+        text[name] = [*map(spread, table[score], table[f"{score}_std"])]
+    if "difference" in table:
+        gains = table["difference"]
+        text["difference"] = ["–" if np.isnan(gain) else f"{gain:+.1f}" for gain in gains]
+        text["over the seeds"] = [*map(interval, table["low"], table["high"])]
+        text["over the people"] = [*map(interval, table["query_low"], table["query_high"])]
+        text["verdict"] = table["verdict"]
+    return text.set_index([*first])
 
 
 def ablation_table(
