@@ -68,7 +68,7 @@ def cmc_bands(curves: Mapping[str, Mapping[tuple[str, str], np.ndarray]], ranks:
                 places, percent.min(0), percent.max(0), color=colour, alpha=0.15, lw=0
             )
             axes.plot(places, percent.mean(0), line, color=colour)
-        axes.set(title=dataset, xlabel="rank k", xscale="log", xlim=(1, ranks))
+        axes.set(title=dataset, xlabel="rank k", xscale="log", xlim=(1, ranks), ylim=(0, 100))
         ticks = [k for k in (1, 2, 5, 10, 20, 50) if k <= ranks]
         axes.set_xticks(ticks, ticks)
         axes.minorticks_off()

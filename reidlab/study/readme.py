@@ -118,7 +118,7 @@ def _tricks(folder: Path) -> list[str]:
     table = _real(folder / "tables" / "tricks.csv")
     if table is None:
         return []
-    rows = [["trick", "Rank-1", "mAP", "difference in mAP", "more than noise?"]]
+    rows = [["trick", "Rank-1", "mAP", "difference in mAP", "verdict"]]
     rows.append(["---", "--:", "--:", "--:", "---"])
     for row in table.to_dict("records"):
         spreads = [spread(row[s], row[f"{s}_std"]) for s in ("rank1", "mAP")]
