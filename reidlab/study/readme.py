@@ -13,7 +13,7 @@ import pandas as pd
 
 from reidlab.common import paths
 from reidlab.common.errors import ReidlabError, StudyError
-from reidlab.statistics.published import settings
+from reidlab.statistics.published import described
 from reidlab.statistics.seeds import estimate, interval, spread
 from reidlab.study.results import piped
 
@@ -63,16 +63,16 @@ def render(results: Path) -> str:
 
 def _table(folder: Path) -> list[str]:
     scores = pd.read_csv(folder / "tables" / "comparison.csv")
-    ours = settings(scores)
+    ours = described(scores)
     beside = _beside(folder)
     varied = len(ours[["size", "distance"]].drop_duplicates()) > 1
     headings = (
         HEADINGS[:5] + ["at"] * varied + HEADINGS[5:] + ["published beside it"] * bool(beside)
     )
     rows = [headings, ["---"] * (5 + varied) + ["--:"] * 2 + ["---"] * bool(beside)]
-    for row, init in zip(ours.to_dict("records"), scores["init"]):
+    for row, init, own in zip(ours.to_dict("records"), scores["init"], scores["epochs"]):
         epochs, start = str(row["epochs"]), STARTS.get(row["init"], row["init"])
-        if pd.isna(row["epochs"]):  # nothing was trained: what is evaluated, and not its start
+        if own == 0:  # nothing was trained: what is evaluated, and not its start
             epochs, start = "–", _evaluated(init)
         cells = [f"`{row['run']}`", row["trained_on"], start, epochs, row["dataset"]]
         cells += [f"{row['size'].replace('x', '×')}, {row['distance']}"] * varied
@@ -118,7 +118,7 @@ def _tricks(folder: Path) -> list[str]:
     table = _real(folder / "tables" / "tricks.csv")
     if table is None:
         return []
-    rows = [["trick", "Rank-1", "mAP", "difference in mAP", "more than noise?"]]
+    rows = [["trick", "Rank-1", "mAP", "difference in mAP", "verdict"]]
     rows.append(["---", "--:", "--:", "--:", "---"])
     for row in table.to_dict("records"):
         spreads = [spread(row[s], row[f"{s}_std"]) for s in ("rank1", "mAP")]
