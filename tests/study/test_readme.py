@@ -1,4 +1,4 @@
-"""README.md, docs/ and CONTRIBUTING.md say what is there: results, notebooks, commands, studies."""
+"""README.md, docs/ and CONTRIBUTING.md say what is there: results, notebooks, commands."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def test_tables_are_those_of_the_results():
     if any((results / profile / ".done").exists() for profile in ("embedded", "market1501")):
         pytest.skip("results were made anew here: `python -m reidlab readme` renews the tables")
     table = readme.main_table(results)
-    assert table in TEXT, "README.md is behind results/: .venv/bin/python -m reidlab readme"
+    assert table in TEXT, "behind results/: .venv/bin/python -m reidlab readme"
     speed = (results / "benchmarks" / "table.md").read_text().strip()
     assert speed in readme.SPEED[0].read_text(), (
         "docs/ is behind: .venv/bin/python -m reidlab readme"
