@@ -19,9 +19,10 @@ import pandas as pd
 from scipy import stats
 
 from reidlab.common.errors import ReidlabError, StudyError
+from reidlab.common.files import read_json
 from reidlab.recipe.config import TrainConfig
-from reidlab.recipe.init import Init, lineage
-from reidlab.runs.folder import Run, read_json
+from reidlab.recipe.init import Init
+from reidlab.runs.folder import Run, source_folder
 from reidlab.statistics.bootstrap import paired_difference
 
 #: Recipes by name, each with its finished runs, one a seed.
@@ -238,7 +239,7 @@ def verdict(
 
 
 def shared_settings(runs: Sequence[Run]) -> dict[str, Any]:
-    """The settings of a recipe's runs, without the seed and its trace in ``init``.
+    """The settings of a recipe's runs, without the seed.
 
     Raises:
         StudyError: there is no run, or they differ in more than the seed.
@@ -249,9 +250,7 @@ def shared_settings(runs: Sequence[Run]) -> dict[str, Any]:
     for run in runs:
         # A setting younger than the run has its default there: new settings start out neutral.
         config = dataclasses.asdict(TrainConfig()) | run.config
-        seed = config.pop("seed")
-        if source := Init.parse(config["init"]).run:
-            config["init"] = str(Init("run", source.removesuffix(f"-s{seed}")))
+        del config["seed"]
         configs.append(config)
     for run, config in zip(runs, configs):
         differs = [name for name in config if config[name] != configs[0][name]]
@@ -311,18 +310,13 @@ def training_of(run: Run) -> pd.DataFrame:
 
     Empty where nobody here has trained them, or where that run's folder is not beside this one.
     """
-    if run.config["epochs"]:
-        return run.history
-
-    def config_of(name: str) -> dict[str, Any] | None:
-        file = run.path.with_name(name) / "config.json"
-        return read_json(file) if file.is_file() else None
-
-    chain = lineage(run.config, config_of)
-    for child, config in pairwise(chain):
-        if config["epochs"]:
-            return pd.read_csv(run.path.with_name(Init.parse(child["init"]).run) / "history.csv")
-    return run.history
+    folder, config = run.path, run.config
+    while not config["epochs"] and (source := Init.parse(config["init"]).run):
+        folder = source_folder(folder, source, run.seed)
+        if not (folder / "config.json").is_file():
+            return run.history
+        config = read_json(folder / "config.json")
+    return pd.read_csv(folder / "history.csv") if config["epochs"] else run.history
 
 
 def score_table(runs: Runs) -> pd.DataFrame:
