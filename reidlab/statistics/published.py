@@ -156,12 +156,9 @@ def settings(runs: Runs) -> pd.DataFrame:
     Returns:
         :func:`described`.
     """
-    table = score_table(runs).rename(columns={"row": "run"})
-    more = [shared_settings(some) for some in runs.values()]
-    return described(table.assign(**{k: [each[k] for each in more] for k in _MORE}))
-
-
-_MORE = ("height", "width", "distance", "optimizer")
+    scores = score_table(runs)[["row", "rank1", "mAP"]].rename(columns={"row": "run"})
+    recipes = pd.DataFrame([shared_settings(some) for some in runs.values()])
+    return described(pd.concat([scores, recipes], axis="columns"))
 
 
 def described(scores: pd.DataFrame) -> pd.DataFrame:
@@ -199,11 +196,12 @@ def _origin(chain: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """How the weights of a run came to be, from the run and those that it descends from."""
     first = Init.parse(chain[-1]["init"])
     origin = {"trained_on": "nothing", "init": first.kind, "epochs": pd.NA}
-    origin |= {"optimizer": NOT_STATED, "trained_by": NOBODY}
-    if first.kind in ("reid", "run"):  # another's checkpoint, or a run that is not known here
+    trained_by = {"reid": THEIRS, "run": OURS}.get(first.kind, NOBODY)
+    origin |= {"optimizer": NOT_STATED, "trained_by": trained_by}
+    if first.name and first.kind != "imagenet":  # a checkpoint, or a run that is not known here
         file = first.name.replace("\\", "/").rpartition("/")[2]
         origin |= {"trained_on": f"data of {file}", "init": NOT_STATED}
-        origin |= CHECKPOINTS.get(file, {}) | {"trained_by": THEIRS}
+        origin |= CHECKPOINTS.get(file, {})
     for config in reversed(chain):
         if config["epochs"]:
             before = origin["trained_on"]
@@ -293,12 +291,15 @@ def _same_task(ours: dict[str, Any], row: dict[str, Any]) -> bool:
 
 
 def _farness(ours: dict[str, Any], row: dict[str, Any]) -> tuple[Any, ...]:
-    """Sorting key: how many settings differ; pretrained or not; how sure; then which settings."""
+    """Sorting key: how many settings differ; pretrained or not; how sure; then which settings.
+
+    Optimiser and mirror image are no reason to prefer another network or start.
+    """
     words = differences(ours, row)
     which = [any(word.startswith(name.replace("_", " ")) for word in words) for name in SETTINGS]
     pretrained = [side["init"] not in ("none", NOT_STATED) for side in (ours, row)]
     sure = list(EVIDENCE).index(row["evidence"])
-    return len(words), pretrained[0] != pretrained[1], sure, which
+    return sum(which[:-2]), pretrained[0] != pretrained[1], sure, which
 
 
 def forms(networks: Networks) -> dict[str, tuple[str, str]]:
