@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from reidlab.common import paths
 from reidlab.common.errors import ReidlabError, StudyError
+from reidlab.recipe.names import GENERATED
 from reidlab.study.notebooks import parameters_of, run_notebook
 from reidlab.study.profiles import TRAINING, Notebook, Profile, load_profile, profile_names
 from reidlab.study.results import Results, write_report
@@ -157,7 +158,7 @@ def require_data(profile: Profile) -> None:
     """
     from reidlab import data
 
-    real = [name for name in profile.datasets if name in data.REAL]
+    real = [name for name in profile.datasets if name not in GENERATED]
     inits = [config["init"].partition(":") for config in profile.runs.values()]
     files = sorted({file for word, _, file in inits if file and word != "run"})
     below = [file for file in files if "$DATA" in file]
