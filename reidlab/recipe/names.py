@@ -53,7 +53,7 @@ DATASETS = {
     "msmt17-list-train": "msmt17",
     "last": "last",
     "last-val": "last",
-    "folder": "folder",
+    "own": "own",
 }
 
 #: The data sets of generated people, drawn by ``pedestrians``.
