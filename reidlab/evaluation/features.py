@@ -16,8 +16,7 @@ from reidlab.common.progress import track
 from reidlab.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from reidlab.data.store import ImageStore
 from reidlab.metrics.scores import FeatureSet
-from reidlab.models.fold import fold_batch_norm
-from reidlab.models.fused import fuse
+from reidlab.models.inference import fold_batch_norm, fuse
 
 log = logging.getLogger(__name__)
 

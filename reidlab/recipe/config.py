@@ -1,21 +1,23 @@
 """The recipe of a training: every setting, its default, and recipes that have a name."""
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reidlab.common.device import DEVICES, PRECISIONS
 from reidlab.common.errors import ReidlabError
 from reidlab.metrics.distances import known_distance
-from reidlab.models import MODELS
-from reidlab.models.initial import check_init
-from reidlab.runs.folder import read_json
-
-OPTIMIZERS = ("adamw", "adam", "amsgrad", "sgd", "muon")
-SCHEDULES = ("plateau", "step", "cosine", "onecycle")
-SAMPLERS = ("shuffle", "identities")
-TRIPLETS = ("none", "hinge", "soft")
+from reidlab.recipe.init import Init
+from reidlab.recipe.names import (
+    DEVICES,
+    MODELS,
+    OPTIMIZERS,
+    PRECISIONS,
+    SAMPLERS,
+    SCHEDULES,
+    TRIPLETS,
+)
 
 _SHARE = (lambda value: 0 <= value <= 1, "a share, 0 to 1")
 _BELOW_1 = (lambda value: 0 <= value < 1, "0 or more, below 1")
@@ -53,7 +55,7 @@ class TrainConfig:
 
     Attributes:
         dataset: a name of :func:`reidlab.data.names`.
-        model: a name of ``reidlab.models.MODELS``.
+        model: a name of ``reidlab.recipe.names.MODELS``.
         init: ``none``, ``imagenet``, ``imagenet:<file>``, ``reid:<file>``, ``synthetic``, or
             ``run:<name>``: the weights of a neighbouring run folder, which may be those of
             another variant of the network (``resnet50_stride2`` from ``resnet50``). ``$DATA`` in
@@ -154,7 +156,7 @@ class TrainConfig:
             if not accepts(getattr(self, name)):
                 raise ReidlabError(f"{name}={getattr(self, name)!r}: expected {expected}.")
         known_distance(self.distance)
-        check_init(self.init)
+        Init.parse(self.init)
         self._check_schedule()
         self._check_losses()
         self._check_sizes()
@@ -256,5 +258,5 @@ def changed_settings(config: TrainConfig, folder: Path) -> set[str]:
         return set()
     asked = dataclasses.asdict(config)
     # A field younger than the run has its default there: new fields start out neutral.
-    found = dataclasses.asdict(TrainConfig()) | read_json(folder / "config.json")
+    found = dataclasses.asdict(TrainConfig()) | json.loads((folder / "config.json").read_text())
     return {key for key in asked | found if asked.get(key) != found.get(key)}

@@ -24,8 +24,7 @@ from reidlab.common import paths
 from reidlab.common.errors import StudyError
 from reidlab.metrics.scores import Ranking
 from reidlab.models import build
-from reidlab.models.initial import SHIPPED
-from reidlab.models.weights import load_weights, sha256
+from reidlab.models.weights import SHIPPED, load_weights, sha256
 
 LIBRARIES = ("torch", "torchvision", "numpy", "pandas", "pillow")
 
@@ -112,7 +111,7 @@ def ship(run: Run, name: str) -> Path:
 
     Args:
         run: a finished run, trained on generated people only.
-        name: the network's name in ``reidlab.models.MODELS``.
+        name: the network's name in ``reidlab.recipe.names.MODELS``.
 
     Returns:
         The weight file; the note, JSON with the file's sha256, stands beside it.

@@ -38,9 +38,9 @@ from reidlab.metrics.ranks import require_matches
 from reidlab.metrics.scores import FeatureSet, Ranking, evaluate
 from reidlab.metrics.single_shot import single_shot_cmc
 from reidlab.models import build
-from reidlab.models.initial import initialise
-from reidlab.models.weights import save_weights, sha256
+from reidlab.models.weights import initialise, save_weights, sha256
 from reidlab.recipe.config import PRESETS, TrainConfig, changed_settings
+from reidlab.recipe.init import Init
 from reidlab.runs.folder import (
     Run,
     environment,
@@ -118,9 +118,14 @@ class _Training:
         self._require_matches()
         torch.manual_seed(config.seed)
         self.model = build(config.model)
-        init, of = _resolve_init(config.init, out, root)
-        initialise(self.model, init, data_root=root, name=config.model, of=of)
-        self.init_sha256 = sha256(Path(init[5:])) if init.startswith("reid:") else None
+        init = Init.parse(config.init)
+        start = {"name": config.model, "data_root": root}
+        if init.run:
+            source = load_run(out.parent / init.run)  # raises where it is not finished
+            start |= {"run_weights": source.path / "model.safetensors"}
+            start |= {"of": source.config["model"]}
+        file = initialise(self.model, init, **start)
+        self.init_sha256 = sha256(file) if init.kind in ("reid", "run") else None
 
         labels = self.dataset.train_labels()
         self.fit_index, self.val_index = hold_out(labels, config.val_fraction, config.seed)
@@ -429,25 +434,6 @@ class _Tally:
         """Percent of the images seen that were told right."""
         self.look()
         return 100 * self.correct / self.seen
-
-
-def _resolve_init(init: str, out: Path, root: Path | None) -> tuple[str, str | None]:
-    """``run:<name>`` as a file of the neighbouring folder, ``$DATA`` as the data root.
-
-    Returns:
-        What `initialise` understands, and the network of the run.
-    """
-    if init.startswith("run:"):
-        source = out.parent / init.removeprefix("run:")
-        run = load_run(source)  # raises, with the remedy, where the source is not finished
-        return f"reid:{source / 'model.safetensors'}", run.config["model"]
-    if "$DATA" in init:
-        if root is None:
-            raise ReidlabError(
-                f"init={init!r} needs the data root: set REIDLAB_DATA, or make study DATA=..."
-            )
-        init = init.replace("$DATA", str(root))
-    return init, None
 
 
 def _line(row: dict[str, float], epochs: int) -> str:
