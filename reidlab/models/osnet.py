@@ -521,3 +521,23 @@ VARIANTS = {
         multadds=82_316_000,
     ),
 }
+
+#: Suffix of a name -> options of the block: the rows of the paper's ablation, which it trains
+#: from scratch. Its row "T = 1" names no gate: that is "bottleneck" here, its figure's baseline.
+ABLATION: dict[str, dict[str, Any]] = {
+    "streams1": {"depths": (1,)},
+    "streams2": {"depths": (1, 2)},
+    "streams3": {"depths": (1, 2, 3)},
+    "depth4": {"depths": (4, 4, 4, 4)},
+    "gate_separate": {"gate": "separate"},
+    "gate_stream": {"gate": "stream"},
+    "gate_fixed": {"gate": "fixed"},
+    "gate_none": {"gate": "none"},
+    "gate_concat": {"gate": "concat"},
+    "conv3x3": {"conv3x3": FullConv3x3},
+    "bottleneck": {"depths": (1,), "gate": "none"},
+}
+VARIANTS |= {
+    f"osnet_x0_25_{suffix}": Variant(partial(OSNet, WIDTHS["x0_25"], **options))
+    for suffix, options in ABLATION.items()
+}

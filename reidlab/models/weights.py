@@ -95,6 +95,9 @@ def load_weights(
 ) -> None:
     """Load a checkpoint key for key; the network is untouched when anything does not fit.
 
+    A network that is built around another one reads the checkpoints of that, too: it has a method
+    ``adopt(state) -> (state, fresh modules)``.
+
     Args:
         model: the network.
         file: ``.safetensors``, or PyTorch's format, see :func:`read_weights`.
@@ -107,6 +110,9 @@ def load_weights(
     """
     file = Path(file)
     state, complete = read_weights(file), model.state_dict()
+    if hasattr(model, "adopt"):
+        state, more = model.adopt(state)
+        fresh = (*fresh, *more)
     wanted = {key: tensor for key, tensor in complete.items() if key.split(".")[0] not in fresh}
     skipped = [
         key
@@ -146,7 +152,10 @@ def load_weights(
             "lower learning rate"
         )
     model.load_state_dict(complete | loaded)
-    log.info("loaded %d tensors from %s, skipped %s", len(loaded), file, skipped or "none")
+    log.info(
+        "loaded %d tensors from %s, skipped %s, fresh: %s",
+        *(len(loaded), file, skipped or "none", ", ".join(dict.fromkeys(fresh)) or "none"),
+    )
 
 
 def read_weights(file: Path | str) -> dict[str, Tensor]:
