@@ -92,6 +92,9 @@ def load_weights(
 ) -> None:
     """Load a checkpoint key for key; the network is untouched when anything does not fit.
 
+    A network that is built around another one reads the checkpoints of that, too: it has a method
+    ``adopt(state) -> (state, fresh modules)``.
+
     Args:
         model: the network.
         file: ``.safetensors``, or PyTorch's format, see
@@ -105,6 +108,9 @@ def load_weights(
     """
     file = Path(file)
     state, complete = read_weights(file), model.state_dict()
+    if hasattr(model, "adopt"):
+        state, more = model.adopt(state)
+        fresh = (*fresh, *more)
     wanted = {key: tensor for key, tensor in complete.items() if key.split(".")[0] not in fresh}
     skipped = [
         key
@@ -149,7 +155,10 @@ def load_weights(
             "earlier checkpoint, or one in float32"
         )
     model.load_state_dict(complete | loaded)
-    log.info("loaded %d tensors from %s, skipped %s", len(loaded), file, skipped or "none")
+    log.info(
+        "loaded %d tensors from %s, skipped %s, fresh: %s",
+        *(len(loaded), file, skipped or "none", ", ".join(dict.fromkeys(fresh)) or "none"),
+    )
 
 
 def save_weights(
