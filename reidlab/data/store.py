@@ -174,8 +174,8 @@ class ImageStore:
         )
 
 
-def read_image(file: Path, height: int, width: int) -> np.ndarray:
-    """One image file as (height, width, 3) uint8 RGB.
+def read_image(file: Path, height: int | None = None, width: int | None = None) -> np.ndarray:
+    """One image file as (height, width, 3) uint8 RGB; without a size, as large as it is.
 
     Raises:
         DataError: the file is missing, cut short or not an image.
@@ -183,7 +183,7 @@ def read_image(file: Path, height: int, width: int) -> np.ndarray:
     try:
         with Image.open(file) as image:
             rgb = image.convert("RGB")
-            if rgb.size != (width, height):
+            if height is not None and rgb.size != (width, height):
                 rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
             return np.asarray(rgb)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:

@@ -14,6 +14,8 @@ from reidlab.common.errors import DataError
 from reidlab.common.parallel import in_order
 from reidlab.common.progress import track
 from reidlab.data.batches import IMAGENET_MEAN, IMAGENET_STD
+from reidlab.data.corrupted import CorruptedImages
+from reidlab.data.corruptions import Corruption
 from reidlab.data.store import ImageStore
 from reidlab.metrics.scores import FeatureSet
 from reidlab.models.fold import fold_batch_norm
@@ -77,6 +79,7 @@ def embed(
     precision: str = "auto",
     keep: bool = True,
     mirror: bool = False,
+    corruption: Corruption | None = None,
 ) -> FeatureSet:
     """A split's table as features with their pids and camids, ready for ranking.
 
@@ -92,13 +95,20 @@ def embed(
         precision: see :func:`reidlab.common.device.pick`.
         keep: write the decoded images to the cache, 3 · height · width bytes an image.
         mirror: the mean of the features of each image and of its mirror image.
+        corruption: what befalls the images, at their own size, before they are resized; ``keep``
+            is then about the corrupted images.
 
     Raises:
         DataError: see :class:`reidlab.data.store.ImageStore`.
     """
     start = time.perf_counter()
     compute = pick(device, precision)
-    with ImageStore(frame, height, width, keep) as store:
+    images = (
+        ImageStore(frame, height, width, keep)
+        if corruption is None
+        else CorruptedImages(frame, corruption, height, width, keep)
+    )
+    with images as store:
         network = _Network(model, compute, (height, width), mirror=mirror)
         features = network.over(store.blocks(network.batch_size), store.read)
     seconds = time.perf_counter() - start
