@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import precision, startup, table
+from benchmarks import corruptions, precision, startup, table
 from benchmarks.images import default_dataset
 from benchmarks.memory import Peak, footprint
 from benchmarks.stages import STAGES, Stage
@@ -39,6 +39,7 @@ MAX_MB, MAX_SECONDS = 20_000, 20 * 60
 OTHERS: dict[str, Callable[[str], dict]] = {
     "precision": precision.measure,
     "startup": startup.measure,
+    "corruptions": corruptions.measure,
 }
 
 

@@ -26,8 +26,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
 from scipy import ndimage
+from torch import Tensor
 
 from reidlab.common.errors import DataError
 from reidlab.recipe.names import corruption_kinds
@@ -119,6 +121,35 @@ def corrupt(
     if result.dtype != np.uint8:
         result = np.clip(result, 0, 255).astype(np.uint8)  # cut off, not rounded: the original
     return result if larger == 1 else _resized(result, height, width)
+
+
+def corrupt_some(images: Tensor, kind: str, share: float, rng: np.random.Generator) -> Tensor:
+    """Augmentation: a share of a batch, each with a kind and a severity of its own.
+
+    Args:
+        images: (B, 3, H, W) uint8, on any device.
+        kind: a kind, a family or ``any``.
+        share: probability of an image to be corrupted.
+        rng: source of randomness.
+
+    Returns:
+        The same shape, device and, where a store has them so, channels-last memory.
+    """
+    kinds = corruption_kinds(kind)
+    (hit,) = np.nonzero(rng.random(len(images)) < share)
+    which, severities = rng.integers(len(kinds), size=len(hit)), rng.integers(1, 6, len(hit))
+    seeds = rng.integers(2**63, size=len(hit))
+    if not len(hit):
+        return images
+    index = torch.from_numpy(hit).to(images.device)
+    rows = images.permute(0, 2, 3, 1)  # (B, H, W, 3)
+    made = [
+        corrupt(image, kinds[k], int(severity), int(seed))
+        for image, k, severity, seed in zip(rows[index].cpu().numpy(), which, severities, seeds)
+    ]
+    rows = rows.clone()
+    rows[index] = torch.from_numpy(np.stack(made)).to(images.device)
+    return rows.permute(0, 3, 1, 2)
 
 
 def _check_severity(severity: int) -> None:

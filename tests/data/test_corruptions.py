@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from reidlab.common.errors import DataError, ReidlabError
 from reidlab.data import corrupted as corrupted_module
 from reidlab.data.corrupted import CorruptedImages
-from reidlab.data.corruptions import KINDS, SEVERITIES, Corruption, corrupt
+from reidlab.data.corruptions import KINDS, SEVERITIES, Corruption, corrupt, corrupt_some
 from reidlab.data.store import ImageStore
 from reidlab.recipe.names import CORRUPTIONS, corruption_kinds
 from tests.conftest import write_image
@@ -137,6 +138,26 @@ def test_what_cannot_be_meant_is_refused():
     for image in (IMAGE / 255, IMAGE[None], IMAGE[..., :2], IMAGE[:0]):
         with pytest.raises(DataError, match=r"cannot corrupt .* of shape \(.*: expected uint8"):
             corrupt(image, "fog", 1)
+
+
+def test_some_of_a_batch_are_corrupted_by_kinds_of_a_family():
+    batch = torch.from_numpy(np.stack([IMAGE] * 300)).permute(0, 3, 1, 2)
+    made = corrupt_some(batch, "digital", 0.4, np.random.default_rng(0))
+    again = corrupt_some(batch, "digital", 0.4, np.random.default_rng(0))
+    assert (made == again).all() and (batch == batch[:1]).all(), "the images given stay"
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    changed = (made != batch).flatten(1).any(1)
+    assert 85 < changed.sum() < 155  # 120 ± 4 standard deviations
+    # Four of the five draw nothing, so what they make of this image is known.
+    known = [
+        corrupt(IMAGE, kind, severity)
+        for kind in ("contrast", "pixelate", "jpeg_compression", "saturate")
+        for severity in SEVERITIES
+    ]
+    rows = made[changed].permute(0, 2, 3, 1).numpy()
+    found = [sum((row == one).all() for row in rows) for one in known]
+    assert min(found) > 0 and 0.65 < sum(found) / len(rows) < 0.95
+    assert corrupt_some(batch, "any", 0.0, np.random.default_rng(0)) is batch
 
 
 # --- stores --------------------------------------------------------------------------------------
