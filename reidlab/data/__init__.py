@@ -1,5 +1,6 @@
 """Where images come from: ``load(name, root)`` gives any dataset of the study."""
 
+import functools
 from pathlib import Path
 from types import ModuleType
 
@@ -40,6 +41,19 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
     if name in REAL:
         return _reader(name).load(name, place)
     return market1501.load_market_layout(name, place, images_are_public=True)
+
+
+@functools.cache
+def fingerprint_here(name: str, root: Path | None) -> str | None:
+    """Fingerprint of a data set that is on this machine; None where nothing is there yet.
+
+    Raises:
+        DataError: what is there is not what it should be.
+    """
+    if name in REAL:
+        return load(name, root).fingerprint if root else None
+    drawn = (paths.cache() / "synthetic" / name / "config.json").is_file()
+    return load(name).fingerprint if drawn else None
 
 
 def locate(name: str, root: str | Path | None = None) -> Path:

@@ -97,6 +97,25 @@ def reader(dataset: str) -> str | None:
     return DATASETS.get(dataset)
 
 
+def base(model: str) -> str:
+    """The network that a variant is a variant of; variants are called after it.
+
+    >>> base("resnet50_stride2"), base("osnet_x0_25")
+    ('resnet50', 'osnet_x0_25')
+    """
+    return min((name for name in MODELS if f"{model}_".startswith(f"{name}_")), key=len)
+
+
+def has_shipped_weight(model: str) -> bool:
+    """Whether ``init`` "synthetic" has a weight for a network."""
+    return base(model) == "osnet_x0_25"
+
+
+def takes_weights_of(model: str, other: str) -> bool:
+    """Whether a network can start from the trained weights of another: variants share a base."""
+    return base(model) == base(other)
+
+
 def may_be_shown(dataset: str) -> bool:
     """Whether pictures of a data set may be committed or published: of generated people only.
 
