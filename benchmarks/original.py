@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from reidlab.recipe.names import corruption_kinds
+from reidlab.recipe.names import corruptions
 
 
 def corrupt(image: np.ndarray, kind: str, severity: int, rng: np.random.Generator) -> np.ndarray:
@@ -124,7 +124,7 @@ def write_reference(file: Path) -> None:
         image[first : first + 6, 8:20] = grey
     made = {
         f"{kind}-{severity}": corrupt(image, kind, severity, np.random.default_rng(severity))[::4]
-        for kind in corruption_kinds("any")
+        for kind in corruptions()["any"]
         for severity in range(1, 6)
     }
     np.savez_compressed(file, image=image, **made)

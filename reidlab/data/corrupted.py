@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from reidlab.common import paths
 from reidlab.common.errors import DataError
+from reidlab.common.files import replacing
 from reidlab.common.parallel import in_order
 from reidlab.common.progress import track
 from reidlab.data.store import BLOCK, _key, read_image
@@ -45,8 +45,9 @@ class CorruptedImages:
         file: where they are kept; default in the cache.
 
     Raises:
-        DataError: an empty table, an image that cannot be read, a full disk; a file that holds
-            other images, or another kind, severity or seed of corruption.
+        DataError: an empty table, an image that cannot be read; a file that holds other images,
+            or another kind, severity or seed of corruption.
+        ReidlabError: the disk is full.
     """
 
     def __init__(
@@ -72,7 +73,8 @@ class CorruptedImages:
         name = f"{corruption}-v{VERSION}-{self.about['images']}.images"
         self.file = file or paths.cache() / "corrupted" / name
         if keep and not self.file.exists():
-            self._make()
+            with replacing(self.file) as scratch:
+                self._write(scratch)
         self._shapes = self._read_shapes() if self.file.exists() else None
         if self._shapes is not None:
             self._ends = np.cumsum(self._shapes.prod(axis=1))
@@ -112,23 +114,6 @@ class CorruptedImages:
 
     def _corrupted(self, file: Path) -> np.ndarray:
         return self.corruption(read_image(file), file.name)
-
-    def _make(self) -> None:
-        folder = self.file.parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle, scratch = tempfile.mkstemp(dir=folder, prefix=".making-")
-            os.close(handle)
-            try:
-                self._write(Path(scratch))
-                os.replace(scratch, self.file)
-            finally:
-                Path(scratch).unlink(missing_ok=True)
-        except OSError as error:
-            raise DataError(
-                f"{folder} cannot hold {len(self)} corrupted images ({error}). Make room there, "
-                "or set REIDLAB_CACHE to a folder on a larger disk."
-            ) from error
 
     def _write(self, scratch: Path) -> None:
         start = time.perf_counter()

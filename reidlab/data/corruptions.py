@@ -32,7 +32,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from reidlab.common.errors import DataError
-from reidlab.recipe.names import corruption_kinds
+from reidlab.recipe.config import unknown
+from reidlab.recipe.names import corruptions
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -56,8 +57,7 @@ class Corruption:
         seed: of everything that is drawn.
 
     Raises:
-        ReidlabError: an unknown kind.
-        DataError: another severity.
+        DataError: an unknown kind, another severity.
     """
 
     kind: str = "any"
@@ -65,7 +65,7 @@ class Corruption:
     seed: int = 0
 
     def __post_init__(self):
-        corruption_kinds(self.kind)
+        _kinds(self.kind)
         if self.severity is not None:
             _check_severity(self.severity)
 
@@ -84,7 +84,7 @@ class Corruption:
 
     def _draw(self, name: str) -> tuple[str, int, np.random.Generator]:
         rng = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
-        kinds = corruption_kinds(self.kind)
+        kinds = _kinds(self.kind)
         kind = kinds[rng.integers(len(kinds))] if len(kinds) > 1 else kinds[0]
         return kind, self.severity or int(rng.integers(1, 6)), rng
 
@@ -107,7 +107,7 @@ def corrupt(
         DataError: an unknown kind, another severity, something that is no such image.
     """
     if kind not in KINDS:
-        raise DataError(f"no corruption is called {kind!r}. Known: {', '.join(KINDS)}.")
+        raise DataError(unknown("corruption ", kind, KINDS))
     _check_severity(severity)
     image = _rgb(image)
     function, levels = KINDS[kind]
@@ -135,7 +135,7 @@ def corrupt_some(images: Tensor, kind: str, share: float, rng: np.random.Generat
     Returns:
         The same shape, device and, where a store has them so, channels-last memory.
     """
-    kinds = corruption_kinds(kind)
+    kinds = _kinds(kind)
     (hit,) = np.nonzero(rng.random(len(images)) < share)
     which, severities = rng.integers(len(kinds), size=len(hit)), rng.integers(1, 6, len(hit))
     seeds = rng.integers(2**63, size=len(hit))
@@ -150,6 +150,12 @@ def corrupt_some(images: Tensor, kind: str, share: float, rng: np.random.Generat
     rows = rows.clone()
     rows[index] = torch.from_numpy(np.stack(made)).to(images.device)
     return rows.permute(0, 3, 1, 2)
+
+
+def _kinds(name: str) -> tuple[str, ...]:
+    if name not in (known := corruptions()):
+        raise DataError(unknown("corruption ", name, known))
+    return known[name]
 
 
 def _check_severity(severity: int) -> None:

@@ -16,10 +16,9 @@ import numpy as np
 import pandas as pd
 
 from reidlab.common.errors import ReidlabError
-from reidlab.data.corruptions import SEVERITIES, Corruption
+from reidlab.data.corruptions import KINDS, SEVERITIES, Corruption
 from reidlab.data.table import Dataset
 from reidlab.metrics.scores import FeatureSet, evaluate
-from reidlab.recipe.names import corruption_kinds
 
 #: What is corrupted: nothing, query and gallery ("corruption eval."), or one of them.
 SETTINGS = ("clean", "both", "query", "gallery")
@@ -72,7 +71,7 @@ def random_protocol(
 def grid(
     features: Features,
     dataset: Dataset,
-    kinds: Sequence[str] = corruption_kinds("any"),
+    kinds: Sequence[str] = tuple(KINDS),
     severities: Sequence[int] = SEVERITIES,
     seed: int = 0,
     distance: str = "euclidean",

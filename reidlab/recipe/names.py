@@ -125,20 +125,15 @@ def may_be_shown(dataset: str) -> bool:
     return dataset in GENERATED
 
 
-def corruption_kinds(name: str) -> tuple[str, ...]:
-    """The kinds that ``any``, a family of `CORRUPTIONS`, or a kind's own name stands for.
+def corruptions() -> dict[str, tuple[str, ...]]:
+    """What a corruption may be called, and the kinds that this stands for.
 
-    Raises:
-        ReidlabError: there is no such kind or family.
-
-    >>> corruption_kinds("fog"), len(corruption_kinds("blur")), len(corruption_kinds("any"))
+    >>> known = corruptions()
+    >>> known["fog"], len(known["blur"]), len(known["any"])
     (('fog',), 5, 20)
     """
     kinds = tuple(kind for family in CORRUPTIONS.values() for kind in family)
-    known = {"any": kinds} | CORRUPTIONS | {kind: (kind,) for kind in kinds}
-    if name not in known:
-        raise ReidlabError(f"no corruption is called {name!r}. Known: {', '.join(known)}.")
-    return known[name]
+    return {"any": kinds} | CORRUPTIONS | {kind: (kind,) for kind in kinds}
 
 
 def minkowski_order(distance: str) -> float:

@@ -16,7 +16,7 @@ from reidlab.data import corrupted as corrupted_module
 from reidlab.data.corrupted import CorruptedImages
 from reidlab.data.corruptions import KINDS, SEVERITIES, Corruption, corrupt, corrupt_some
 from reidlab.data.store import ImageStore
-from reidlab.recipe.names import CORRUPTIONS, corruption_kinds
+from reidlab.recipe.names import CORRUPTIONS, corruptions
 from tests.conftest import write_image
 
 #: Written by ``benchmarks.original``: the packages that Market-1501-C used, given the same draws.
@@ -39,8 +39,8 @@ def test_pixels_are_the_originals(kind, severity):
 
 
 def test_kinds_are_those_of_the_families():
-    assert tuple(KINDS) == corruption_kinds("any") and len(KINDS) == 20
-    assert set(corruption_kinds("blur")) == set(CORRUPTIONS["blur"])
+    assert tuple(KINDS) == corruptions()["any"] and len(KINDS) == 20
+    assert set(corruptions()["blur"]) == set(CORRUPTIONS["blur"])
 
 
 def glass(x: np.ndarray, reach: int, times: int, rng: np.random.Generator) -> np.ndarray:
@@ -128,7 +128,7 @@ def test_spatter_without_a_drop_leaves_the_image(monkeypatch):
 
 def test_what_cannot_be_meant_is_refused():
     for call in (lambda: corrupt(IMAGE, "mist", 1), lambda: Corruption("mist")):
-        with pytest.raises(ReidlabError, match=r"no corruption is called 'mist'. Known: .*fog"):
+        with pytest.raises(ReidlabError, match=r"corruption 'mist' is not known.*fog"):
             call()
     for severity in (0, 6, 2.5, "1"):
         with pytest.raises(DataError, match=r"severity=.*: expected 1, 2, 3, 4 or 5"):
