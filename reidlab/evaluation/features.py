@@ -18,8 +18,7 @@ from reidlab.data.corrupted import CorruptedImages
 from reidlab.data.corruptions import Corruption
 from reidlab.data.store import ImageStore
 from reidlab.metrics.scores import FeatureSet
-from reidlab.models.fold import fold_batch_norm
-from reidlab.models.fused import fuse
+from reidlab.models.inference import fold_batch_norm, fuse
 
 log = logging.getLogger(__name__)
 

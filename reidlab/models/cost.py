@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from reidlab.models.base import count_parameters
 from reidlab.models.osnet import FullConv3x3, LiteConv3x3, OSBlock, OSNet
 
 #: Table 1 of the OSNet paper (ICCV 2019): stage -> (output at 256x128, layers), width x1.0.
@@ -62,7 +63,7 @@ def complexity(model: nn.Module, height: int = 256, width: int = 128) -> Cost:
     """
     layers, _ = _trace(_to_meta(model), torch.empty(1, 3, height, width, device="meta"))
     return Cost(
-        params=_parameters(model),
+        params=count_parameters(model),
         params_by_use=int((layers.params * layers.uses).sum()),
         multadds=int(layers.multadds.sum()),
         layers=layers,
@@ -102,7 +103,7 @@ def stage_table(model: OSNet, height: int = 256, width: int = 128) -> pd.DataFra
                 "stage": name,
                 "layers": description,
                 "output": _size(x),
-                "params": _parameters(stage),
+                "params": count_parameters(stage),
                 "multadds": int(layers.multadds.sum()),
                 "paper_output": paper_output,
             }
@@ -122,7 +123,7 @@ def _trace(module: nn.Module, x: Tensor) -> tuple[pd.DataFrame, Tensor]:
                 "kind": type(layer).__name__,
                 "output": _size(output),
                 "uses": output.shape[0],
-                "params": _parameters(layer),
+                "params": count_parameters(layer),
                 "multadds": _multadds(layer, output),
             }
         )
@@ -154,10 +155,6 @@ def _multadds(layer: nn.Module, output: Tensor) -> int:
 
 def _to_meta(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).to("meta").eval()
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _size(x: Tensor) -> str:

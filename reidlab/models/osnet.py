@@ -10,28 +10,21 @@ A block sees a person at four scales at once: four streams of 1, 2, 3 and 4 Lite
 convolutions (receptive fields 3, 5, 7, 9), weighted channel by channel by one gate that the
 streams share, and summed. Parameter names are torchreid's, so its checkpoints load key for key.
 
-=================  ====================  ==========  ====================  =======================
-variant            channels              parameters  Mult-Adds at 256x128  instance normalisation
-=================  ====================  ==========  ====================  =======================
-osnet_x1_0         64, 256, 384, 512      2,169,508               978.9 M  no
-osnet_x0_75        48, 192, 288, 384      1,285,754               571.8 M  no
-osnet_x0_5         32, 128, 192, 256        630,034               272.9 M  no
-osnet_x0_25        16, 64, 96, 128          201,864                82.3 M  no
-osnet_ibn_x1_0     64, 256, 384, 512      2,170,532               978.9 M  stem; output of conv2
-osnet_ain_x1_0     as osnet_x1_0          2,169,508               978.9 M  stem; inside 4 blocks
-=================  ====================  ==========  ====================  =======================
-
-Parameters are without an identity classifier: that belongs to training, not to the network.
+The variants, with their sizes, stand at the end of the file.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlab.models.base import Branch, Features, Variant, WeightFile
+
+#: Channels of the stem and of the three stages.
 WIDTHS = {
     "x1_0": (64, 256, 384, 512),
     "x0_75": (48, 192, 288, 384),
@@ -42,20 +35,6 @@ WIDTHS = {
 
 #: Builds the convolution of the streams from its number of channels.
 Conv3x3 = Callable[[int], nn.Module]
-
-
-class Features(NamedTuple):
-    """What every network of the study returns, in training and in evaluation alike.
-
-    Attributes:
-        embedding: (N, D) what retrieval compares.
-        id: inputs of the identity classifiers, one (N, id_dims[b]) per branch b.
-        metric: inputs of metric losses such as the triplet loss, one (N, ·) per branch.
-    """
-
-    embedding: Tensor
-    id: list[Tensor]
-    metric: list[Tensor]
 
 
 # --- building blocks ---------------------------------------------------------------------------
@@ -290,8 +269,7 @@ class OSNet(nn.Module):
         conv3x3: Conv3x3 = LiteConv3x3,
     ) -> None:
         super().__init__()
-        self.feature_dim = feature_dim
-        self.id_dims = [feature_dim]
+        self.branches = [Branch(feature_dim, feature_dim)]
         self.conv1 = ConvReLU(3, channels[0], kernel_size=7, stride=2, instance_norm=ibn)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self._make_stages(channels, ibn, conv3x3)
@@ -338,15 +316,6 @@ class OSNet(nn.Module):
         x = F.adaptive_avg_pool2d(self.featuremaps(images), 1)
         embedding = self.fc(x.flatten(1))
         return Features(embedding, [embedding], [embedding])
-
-    def forward_stages(self, images: Tensor) -> dict[str, Tensor]:
-        """The output of every stage, in order, down to the pooled vector and the embedding."""
-        outputs, x = {}, images
-        for name, stage in self.stages().items():
-            x = outputs[name] = stage(x)
-        outputs["gap"] = F.adaptive_avg_pool2d(x, 1)
-        outputs["fc"] = self.fc(outputs["gap"].flatten(1))
-        return outputs
 
 
 class OSNetAIN(OSNet):
@@ -429,46 +398,72 @@ def gate_activations(model: OSNet, images: Tensor) -> dict[str, np.ndarray]:
 # --- variants ----------------------------------------------------------------------------------
 
 
-def osnet_x1_0(feature_dim: int = 512) -> OSNet:
-    """OSNet at full width."""
-    return OSNet(WIDTHS["x1_0"], feature_dim)
+def _imagenet(name: str, key: str, **known: Any) -> WeightFile:
+    """Of torchreid's model zoo (https://kaiyangzhou.github.io/deep-person-reid)."""
+    url = f"https://drive.google.com/uc?id={key}&export=download"
+    return WeightFile(url, f"{name}_imagenet.pth", **known)
 
 
-def osnet_x0_75(feature_dim: int = 512) -> OSNet:
-    """OSNet at three quarters of the width."""
-    return OSNet(WIDTHS["x0_75"], feature_dim)
-
-
-def osnet_x0_5(feature_dim: int = 512) -> OSNet:
-    """OSNet at half the width."""
-    return OSNet(WIDTHS["x0_5"], feature_dim)
-
-
-def osnet_x0_25(feature_dim: int = 512) -> OSNet:
-    """OSNet at a quarter of the width: 0.2 M parameters."""
-    return OSNet(WIDTHS["x0_25"], feature_dim)
-
-
-def osnet_ibn_x1_0(feature_dim: int = 512) -> OSNet:
-    """OSNet with instance normalisation in its early layers (Pan et al., ECCV 2018)."""
-    return OSNet(WIDTHS["x1_0"], feature_dim, ibn=True)
-
-
-def osnet_ain_x1_0(feature_dim: int = 512) -> OSNetAIN:
-    """OSNet-AIN at full width."""
-    return OSNetAIN(WIDTHS["x1_0"], feature_dim)
-
-
-def osnet_ain_x0_75(feature_dim: int = 512) -> OSNetAIN:
-    """OSNet-AIN at three quarters of the width."""
-    return OSNetAIN(WIDTHS["x0_75"], feature_dim)
-
-
-def osnet_ain_x0_5(feature_dim: int = 512) -> OSNetAIN:
-    """OSNet-AIN at half the width."""
-    return OSNetAIN(WIDTHS["x0_5"], feature_dim)
-
-
-def osnet_ain_x0_25(feature_dim: int = 512) -> OSNetAIN:
-    """OSNet-AIN at a quarter of the width."""
-    return OSNetAIN(WIDTHS["x0_25"], feature_dim)
+VARIANTS = {
+    "osnet_x1_0": Variant(
+        partial(OSNet, WIDTHS["x1_0"]),
+        _imagenet(
+            "osnet_x1_0",
+            "1LaG1EJpHrxdAxKnSCJ_i0u-nbxSAeiFY",
+            size=10_910_553,
+            sha256="fe2d63f9157c28a4a8d8ca29bec12d5b2988ac0346d712025789ea9174968e79",
+        ),
+        params=2_169_508,
+        multadds=978_878_352,
+    ),
+    "osnet_x0_75": Variant(
+        partial(OSNet, WIDTHS["x0_75"]),
+        _imagenet("osnet_x0_75", "1uwA9fElHOk3ZogwbeY5GkLI6QPTX70Hq"),
+        params=1_285_754,
+        multadds=571_754_536,
+    ),
+    "osnet_x0_5": Variant(
+        partial(OSNet, WIDTHS["x0_5"]),
+        _imagenet("osnet_x0_5", "16DGLbZukvVYgINws8u8deSaOqjybZ83i"),
+        params=630_034,
+        multadds=272_901_064,
+    ),
+    "osnet_x0_25": Variant(
+        partial(OSNet, WIDTHS["x0_25"]),
+        _imagenet("osnet_x0_25", "1rb8UN5ZzPKRc_xvtHlyDh-cSz88YX9hs"),
+        params=201_864,
+        multadds=82_316_000,
+    ),
+    # Instance normalisation in the stem and behind conv2 (Pan et al., ECCV 2018).
+    "osnet_ibn_x1_0": Variant(
+        partial(OSNet, WIDTHS["x1_0"], ibn=True),
+        _imagenet("osnet_ibn_x1_0", "1sr90V6irlYYDd4_4ISU2iruoRG8J__6l"),
+        params=2_170_532,
+        multadds=978_878_352,
+    ),
+    # Instance normalisation in the stem and inside four blocks.
+    "osnet_ain_x1_0": Variant(
+        partial(OSNetAIN, WIDTHS["x1_0"]),
+        _imagenet("osnet_ain_x1_0", "1-CaioD9NaqbHK_kzSMW8VE4_3KcsRjEo"),
+        params=2_169_508,
+        multadds=978_878_352,
+    ),
+    "osnet_ain_x0_75": Variant(
+        partial(OSNetAIN, WIDTHS["x0_75"]),
+        _imagenet("osnet_ain_x0_75", "1apy0hpsMypqstfencdH-jKIUEFOW4xoM"),
+        params=1_285_754,
+        multadds=571_754_536,
+    ),
+    "osnet_ain_x0_5": Variant(
+        partial(OSNetAIN, WIDTHS["x0_5"]),
+        _imagenet("osnet_ain_x0_5", "1KusKvEYyKGDTUBVRxRiz55G31wkihB6l"),
+        params=630_034,
+        multadds=272_901_064,
+    ),
+    "osnet_ain_x0_25": Variant(
+        partial(OSNetAIN, WIDTHS["x0_25"]),
+        _imagenet("osnet_ain_x0_25", "1SxQt2AvmEcgWNhaRb2xC4rP6ZwVDP0Wt"),
+        params=201_864,
+        multadds=82_316_000,
+    ),
+}

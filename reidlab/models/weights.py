@@ -1,27 +1,90 @@
-"""Weights: read, verify, load key for key, save.
+"""Weights: where a network's first ones come from; read, verify, load key for key, save.
 
 Loading is strict. Every key of the network must be in the file with its shape, and every key of
 the file must be in the network, apart from the heads that the caller names. Files are read as
 tensors only: a pickle that asks for anything else is refused, because unpickling it runs code.
 """
 
-import hashlib
 import json
 import logging
 import os
 import pickle
+import shutil
+import urllib.request
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from reidlab.common import paths
 from reidlab.common.errors import WeightsError
+from reidlab.common.files import sha256
+from reidlab.models import variant
+from reidlab.recipe.init import Init
+from reidlab.recipe.names import MODELS
 
 log = logging.getLogger(__name__)
+
+IMAGENET_CLASSES = 1000
+
+#: Weights that this project trained on its own generator and ships with the package.
+SHIPPED = Path(__file__).resolve().parents[1] / "weights"
+
+
+def initialise(
+    model: nn.Module,
+    init: Init,
+    *,
+    name: str,
+    data_root: Path | None = None,
+    run_weights: Path | None = None,
+    of: str | None = None,
+) -> Path | None:
+    """Give a network its initial weights.
+
+    Args:
+        model: the network, with random weights.
+        init: ``none`` keeps the random weights; ``imagenet`` loads the published ImageNet file,
+            from ``<data_root>/weights`` or downloaded once into the cache, or the file that it
+            names; ``reid`` loads an already trained re-ID checkpoint; ``synthetic`` the weights
+            shipped with the package; ``run`` those of another run.
+        name: the network's name.
+        data_root: folder of the real data and weights; default ``REIDLAB_DATA``.
+        run_weights: the weight file of the run, for ``run``.
+        of: the name of that run's network. If it is another variant of the same network, modules
+            in which variants differ stay fresh where the file's do not fit.
+
+    Returns:
+        The file that was loaded; None where none was.
+
+    Raises:
+        WeightsError: no file, or a file that is not what it should be.
+    """
+    known, root = variant(name), data_root or paths.data_root()
+    if init.kind == "none":
+        return None
+    if init.kind == "imagenet":
+        file = init.file(root) or _imagenet_file(name, root)
+        _verify_imagenet(file, name)
+        imagenet = variant(_origin(name)).imagenet
+        heads = imagenet.heads if imagenet else ("classifier",)
+        load_weights(model, file, skip=heads, fresh=known.fresh)
+    elif init.kind == "synthetic":
+        file = _shipped_file(_origin(name))
+        load_weights(model, file, fresh=known.fresh if known.like else ())
+    elif init.kind == "reid":
+        file = init.file(root)
+        load_weights(model, file)
+    elif run_weights is None or of is None:
+        raise WeightsError(f"init: {str(init)!r} names a run, and a training finds its file first")
+    else:
+        file, fresh = run_weights, _differing(model, run_weights, name, of)
+        load_weights(model, file, skip=("classifier", *fresh), fresh=fresh)
+    return file
 
 
 def load_weights(
@@ -131,7 +194,7 @@ def save_weights(
     Args:
         model: the network.
         file: a ``.safetensors`` file; its folder is made.
-        metadata: JSON values, readable with :func:`read_metadata`.
+        metadata: JSON values; they stand in the file's metadata under ``reidlab``.
     """
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -145,19 +208,120 @@ def save_weights(
         part.unlink(missing_ok=True)
 
 
-def read_metadata(file: Path | str) -> dict[str, object]:
-    """The metadata that :func:`save_weights` wrote; empty for other safetensors files."""
+# --- initial weights ---------------------------------------------------------------------------
+
+
+def _origin(name: str) -> str:
+    """The network whose weights a network takes: itself, where it is nobody's variant."""
+    return variant(name).like or name
+
+
+def _differing(model: nn.Module, file: Path, name: str, other: str) -> tuple[str, ...]:
+    """Modules of a network that the file of another variant has not, or in other shapes."""
+    if name == other or _origin(name) != _origin(other):
+        return ()
+    shapes = [
+        {key: value.shape for key, value in state.items()}
+        for state in (read_weights(file), model.state_dict())
+    ]
+
+    def part(module: str, shapes: dict[str, torch.Size]) -> dict[str, torch.Size]:
+        return {key: shapes[key] for key in shapes if key.split(".")[0] == module}
+
+    modules = (*variant(name).fresh, *variant(other).fresh)
+    return tuple(m for m in modules if part(m, shapes[0]) != part(m, shapes[1]))
+
+
+def _imagenet_file(name: str, root: Path | None) -> Path:
+    known = variant(_origin(name)).imagenet
+    if known is None:
+        others = [other for other in MODELS if variant(other).imagenet]
+        raise WeightsError(
+            f"init 'imagenet': there are no ImageNet weights of {name!r}, only of "
+            f"{', '.join(others)} and their variants"
+        )
+    given = root / "weights" / known.name if root else None
+    if given and given.is_file():
+        return given
+    cached = paths.cache() / "weights" / known.name
+    if not cached.is_file():
+        _download(known.url, cached, name, given)
+    return cached
+
+
+def _download(url: str, target: Path, name: str, given: Path | None) -> None:
+    """Fetch into a temporary file, verify, rename: the cache never holds a bad file."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    place = given or Path("<data_root>/weights") / target.name
+    log.info("downloading %s", url)
     try:
-        with safe_open(str(file), "pt") as opened:
-            return json.loads((opened.metadata() or {}).get("reidlab", "{}"))
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{file}: cannot be read as safetensors ({error})") from error
+        with urllib.request.urlopen(url, timeout=30) as response, open(part, "wb") as opened:
+            shutil.copyfileobj(response, opened)
+        _verify_imagenet(part, name)
+        part.replace(target)
+    except OSError as error:  # URLError, timeouts and broken connections are OSErrors
+        raise WeightsError(
+            f"init 'imagenet': cannot download {url} ({error}). Without a network, put the file "
+            f"at {place}, or name it: init 'imagenet:<file>'"
+        ) from error
+    except WeightsError as error:
+        raise WeightsError(
+            f"init 'imagenet': {url} sent something else: {error}. Fetch the file "
+            f"by hand and put it at {place}"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
-def sha256(file: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def _verify_imagenet(file: Path, name: str) -> None:
+    """Size and hash where they are known; else the 1000 classes of its classifier."""
+    known = variant(_origin(name)).imagenet
+    if known and known.sha256 and file.is_file():
+        size, digest = file.stat().st_size, sha256(file)
+        if size != (known.size or size) or not digest.startswith(known.sha256):
+            bytes_and = f"{known.size:,} bytes and " if known.size else ""
+            start = " at the start" if len(known.sha256) < len(digest) else ""
+            raise WeightsError(
+                f"{file}: is not {known.name}, the published ImageNet file of {name}: it has "
+                f"{size:,} bytes and sha256 {digest}, expected {bytes_and}{known.sha256}{start}; "
+                f"fetch it again from {known.url}, or use 'reid:<file>' for other weights"
+            )
+        return
+    classifier = read_weights(file).get("classifier.weight")
+    if classifier is None or len(classifier) != IMAGENET_CLASSES:
+        raise WeightsError(
+            f"{file}: is not an ImageNet checkpoint: expected a classifier of "
+            f"{IMAGENET_CLASSES} classes, found "
+            f"{'none' if classifier is None else len(classifier)}; a re-ID checkpoint is "
+            "loaded with 'reid:<file>'"
+        )
+    log.info("%s: sha256 %s (no published hash to compare with)", file, sha256(file))
+
+
+def _shipped_file(name: str) -> Path:
+    file = SHIPPED / f"{name}_synthetic.safetensors"
+    note = file.with_suffix(".json")
+    if not (file.is_file() and note.is_file()):
+        names = [
+            found.name.removesuffix("_synthetic.safetensors")
+            for found in sorted(SHIPPED.glob("*_synthetic.safetensors"))
+        ]
+        raise WeightsError(
+            f"init 'synthetic': no weights of {name!r} are shipped in {SHIPPED}, "
+            f"only of {', '.join(names) or 'none'}; use one of those networks, or "
+            "another init"
+        )
+    expected, found = json.loads(note.read_text())["sha256"], sha256(file)
+    if found != expected:
+        raise WeightsError(
+            f"{file}: has sha256 {found}, but {note.name} says {expected}; check "
+            "the file out again"
+        )
+    return file
+
+
+# --- reading files -----------------------------------------------------------------------------
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:

@@ -76,7 +76,7 @@ class TrainConfig:
 
     Attributes:
         dataset: a name of :func:`reidlab.data.names`.
-        model: a name of ``reidlab.models.MODELS``.
+        model: a name of ``reidlab.recipe.names.MODELS``.
         init: ``none``, ``imagenet``, ``imagenet:<file>``, ``reid:<file>``, ``synthetic``, or
             ``run:<name>``: the weights of a neighbouring run folder, which may be those of
             another variant of the network (``resnet50_stride2`` from ``resnet50``). ``$DATA`` in

@@ -26,8 +26,7 @@ from reidlab.common.errors import StudyError
 from reidlab.common.files import read_json, replacing, sha256, write_json
 from reidlab.metrics.scores import Ranking
 from reidlab.models import build
-from reidlab.models.initial import SHIPPED
-from reidlab.models.weights import load_weights
+from reidlab.models.weights import SHIPPED, load_weights
 from reidlab.recipe.config import TrainConfig
 from reidlab.recipe.init import lineage
 from reidlab.recipe.study import source_seed

@@ -33,8 +33,7 @@ from reidlab.metrics.ranks import require_matches
 from reidlab.metrics.scores import FeatureSet, Ranking, evaluate
 from reidlab.metrics.single_shot import single_shot_cmc
 from reidlab.models import build
-from reidlab.models.initial import initialise
-from reidlab.models.weights import save_weights
+from reidlab.models.weights import initialise, save_weights
 from reidlab.recipe.config import TrainConfig
 from reidlab.recipe.init import Init
 from reidlab.runs.folder import (
@@ -136,9 +135,13 @@ class _Training:
         self._require_matches()
         torch.manual_seed(config.seed)
         self.model = build(config.model)
-        init, of = _resolve_init(config, out, root)
-        initialise(self.model, init, data_root=root, name=config.model, of=of)
-        self.init_sha256 = sha256(Path(init[5:])) if init.startswith("reid:") else None
+        init = Init.parse(config.init)
+        start = {"name": config.model, "data_root": root}
+        if init.run:
+            source = load_run(source_folder(out, init.run, config.seed))  # raises if unfinished
+            start |= {"run_weights": source.path / WEIGHTS, "of": source.config["model"]}
+        file = initialise(self.model, init, **start)
+        self.init_sha256 = sha256(file) if init.kind in ("reid", "run") else None
 
         self.train_labels = self.dataset.train_labels()
         self.fit_index, self.val_index = hold_out(
@@ -466,21 +469,6 @@ class _Tally:
         """Percent of the images seen that were told right."""
         self.look()
         return 100 * self.correct / self.seen
-
-
-def _resolve_init(config: TrainConfig, out: Path, root: Path | None) -> tuple[str, str | None]:
-    """The start as a file: of the run that it names, or below the data root.
-
-    Returns:
-        What `initialise` understands, and the network of the run.
-    """
-    init = Init.parse(config.init)
-    if init.run:
-        source = source_folder(out, init.run, config.seed)
-        run = load_run(source)  # raises, with the remedy, where the source is not finished
-        return f"reid:{source / WEIGHTS}", run.config["model"]
-    file = init.file(root)
-    return (f"{init.kind}:{file}" if file else init.kind), None
 
 
 def _line(row: dict[str, float], epochs: int) -> str:

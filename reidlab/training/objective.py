@@ -54,8 +54,8 @@ class Objective(nn.Module):
         margin = config.margin if config.triplet == "hinge" else None
         self.triplet = None if config.triplet == "none" else BatchHardTriplet(margin)
         self.center_weight, self.center_lr = config.center_weight, config.center_lr
-        dims = model.id_dims if config.center_weight else []
-        self.centers = nn.ModuleList(CenterLoss(classes, dim) for dim in dims)
+        branches = model.branches if config.center_weight else []
+        self.centers = nn.ModuleList(CenterLoss(classes, b.metric_dim) for b in branches)
         self.centers.requires_grad_(config.center_lr > 0)
         self.config = config
 

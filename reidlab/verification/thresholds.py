@@ -19,12 +19,12 @@ from torch import Tensor
 from reidlab import data
 from reidlab.common.device import pick
 from reidlab.common.errors import DataError, ReidlabError, StudyError
+from reidlab.common.files import sha256
 from reidlab.data.holdout import hold_out_identities
 from reidlab.data.store import read_image
 from reidlab.evaluation.features import embed, extract
 from reidlab.metrics.distances import known_distance
 from reidlab.metrics.scores import FeatureSet
-from reidlab.models.weights import sha256
 from reidlab.runs.folder import Run, environment, load_model, read_json, write_json
 from reidlab.verification.pairs import count_pairs
 from reidlab.verification.rates import EER, RATES, point_name, threshold_table

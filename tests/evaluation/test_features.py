@@ -20,7 +20,8 @@ from reidlab.data.batches import normalise
 from reidlab.data.store import decode
 from reidlab.evaluation import features
 from reidlab.evaluation.features import embed, extract
-from reidlab.models import MODELS, build, fused
+from reidlab.models import build, inference
+from reidlab.recipe.names import MODELS
 from tests.conftest import write_image
 
 HEIGHT, WIDTH = 64, 32
@@ -107,10 +108,10 @@ fuses = pytest.mark.skipif(
 
 @fuses
 def test_fused_and_unfused_convolutions_agree(monkeypatch):
-    assert fused.available()
+    assert inference.available()
     model, images = network(), random_images(4)
     with_fusion = extract(model, images, 2, "cpu", "float32")
-    monkeypatch.setattr(fused, "available", lambda: False)
+    monkeypatch.setattr(inference, "available", lambda: False)
     without = extract(model, images, 2, "cpu", "float32")
     assert not torch.equal(with_fusion, without)  # another order of sums: it was another path
     assert relative_error(with_fusion, without) < 1e-5
@@ -118,21 +119,23 @@ def test_fused_and_unfused_convolutions_agree(monkeypatch):
 
 @fuses
 def test_every_convolution_is_fused_where_that_works():
-    assert fused.available()
+    assert inference.available()
     model = features.fold_batch_norm(network())
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    fused.fuse(model, torch.float32, {conv: [4, conv.in_channels, 8, 4] for conv in convolutions})
+    inference.fuse(
+        model, torch.float32, {conv: [4, conv.in_channels, 8, 4] for conv in convolutions}
+    )
     assert not any(isinstance(module, nn.Conv2d) for module in model.modules())
-    assert sum(isinstance(m, fused.FusedConv) for m in model.modules()) == len(convolutions)
+    assert sum(isinstance(m, inference.FusedConv) for m in model.modules()) == len(convolutions)
 
 
 @fuses
 @pytest.mark.parametrize("name", ["osnet_x0_25", "resnet50"])
 def test_weights_are_laid_out_for_the_inputs_that_come(name, monkeypatch):
-    assert fused.available()
+    assert inference.available()
     expected, seen = [], []
 
-    class Watched(fused.FusedConv):
+    class Watched(inference.FusedConv):
         def __init__(self, conv, relu, dtype, shape):
             super().__init__(conv, relu, dtype, shape)
             self.shape = list(shape)
@@ -142,7 +145,7 @@ def test_weights_are_laid_out_for_the_inputs_that_come(name, monkeypatch):
             seen.append(list(x.shape))
             return super().forward(x)
 
-    monkeypatch.setattr(fused, "FusedConv", Watched)
+    monkeypatch.setattr(inference, "FusedConv", Watched)
     extract(build(name), random_images(6), 3, "cpu", "float32")
     assert len(seen) >= 2 * 50 and seen == expected  # two batches
     assert len({tuple(shape) for shape in seen}) > 5
@@ -152,17 +155,17 @@ def test_where_fusing_fails_networks_stay_as_they_are(monkeypatch, caplog):
     def broken(*arguments):
         raise RuntimeError("no such operation")
 
-    monkeypatch.setattr(fused, "FusedConv", broken)
-    fused.available.cache_clear()
+    monkeypatch.setattr(inference, "FusedConv", broken)
+    inference.available.cache_clear()
     try:
         with caplog.at_level("INFO", logger="reidlab"):
-            assert not fused.available()
+            assert not inference.available()
             model, images = network(), random_images(2)
             found = extract(model, images, None, "cpu", "float32")
         assert relative_error(found, plainly(model, images)) < 1e-5
         assert "stay unfused" in caplog.text
     finally:
-        fused.available.cache_clear()
+        inference.available.cache_clear()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from reidlab.study.profiles import load_profile
 from torch.nn import functional as F
 
 from reidlab import data
 from reidlab.common.errors import DataError, ReidlabError, StudyError
+from reidlab.common.files import sha256
 from reidlab.data.batches import (
     erase,
     flip_and_crop,
@@ -27,9 +29,8 @@ from reidlab.evaluation.features import embed, extract
 from reidlab.losses import BatchHardTriplet, LabelSmoothedCrossEntropy
 from reidlab.metrics.scores import evaluate
 from reidlab.models import build
-from reidlab.models.weights import load_weights, save_weights, sha256
+from reidlab.models.weights import load_weights, save_weights
 from reidlab.runs import folder as runs
-from reidlab.study.profiles import load_profile
 from reidlab.training import loop as train
 from reidlab.training.loop import PRESETS, TrainConfig, fit
 
