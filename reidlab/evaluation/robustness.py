@@ -41,8 +41,7 @@ def random_protocol(
     query and gallery once.
 
     Args:
-        features: e.g. ``lambda frame, corruption: embed(model, frame, 256, 128,
-            corruption=corruption)``.
+        features: of a run, ``functools.partial(features.of_run, run)``.
         dataset: whose query and gallery are searched.
         seeds: of the repeats.
         distance: see :func:`reidlab.metrics.scores.evaluate`.

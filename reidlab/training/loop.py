@@ -28,10 +28,9 @@ from reidlab.data.corruptions import corrupt_some
 from reidlab.data.holdout import hold_out_identities
 from reidlab.data.store import decode
 from reidlab.data.table import Dataset
-from reidlab.evaluation.features import embed
+from reidlab.evaluation.features import of_model
 from reidlab.metrics.ranks import require_matches
 from reidlab.metrics.scores import FeatureSet, Ranking, evaluate
-from reidlab.metrics.single_shot import single_shot_cmc
 from reidlab.models import build
 from reidlab.models.weights import initialise, save_weights
 from reidlab.recipe.config import TrainConfig
@@ -207,21 +206,13 @@ class _Training:
 
     def rank(self) -> Ranking:
         """Evaluate on query and gallery."""
-        config = self.config
-        sets = [
-            embed(
-                *(self.result, frame, config.height, config.width),
-                *(config.device, config.precision),
-                mirror=config.flip_test,
-            )
-            for frame in (self.dataset.query, self.dataset.gallery)
-        ]
-        rule = self.dataset.has_cameras
-        ranking = evaluate(*sets, distance=config.distance, same_camera_rule=rule)
-        if self.dataset.single_shot:
-            curve = single_shot_cmc(*sets, config.distance, len(ranking.cmc), rule)
-            ranking = dataclasses.replace(ranking, single_shot=curve)
-        return ranking
+        frames = (self.dataset.query, self.dataset.gallery)
+        return evaluate(
+            *(of_model(self.result, frame, vars(self.config)) for frame in frames),
+            distance=self.config.distance,
+            same_camera_rule=self.dataset.has_cameras,
+            single_shot=self.dataset.single_shot,
+        )
 
     def finish(self) -> None:
         """Write the results, of which the metrics come last and make the run complete."""
@@ -318,8 +309,8 @@ class _Training:
     def _require_matches(self) -> None:
         """A data set that nothing can be evaluated on is refused before the training."""
         sets = [
-            FeatureSet(torch.empty(0), *(torch.tensor(f[k].to_numpy()) for k in ("pid", "camid")))
-            for f in (self.dataset.query, self.dataset.gallery)
+            FeatureSet.of(torch.empty(0), frame)
+            for frame in (self.dataset.query, self.dataset.gallery)
         ]
         require_matches(*sets, same_camera_rule=self.dataset.has_cameras)
 

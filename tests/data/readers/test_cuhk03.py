@@ -18,7 +18,7 @@ from reidlab import data
 from reidlab.common.errors import DataError
 from reidlab.data.readers import cuhk03, cuhk03_mat
 from reidlab.evaluation.rescore import run_features
-from reidlab.metrics.single_shot import single_shot_cmc
+from reidlab.metrics.scores import evaluate
 from reidlab.recipe.config import TrainConfig
 from reidlab.training.loop import fit
 from tests.conftest import write_image
@@ -178,7 +178,7 @@ def test_runs_on_a_classic_split_have_its_own_curve(root, tmp_path, monkeypatch)
     )
     run = fit(config, tmp_path / "run", root)
     features = run_features(run)
-    curve = single_shot_cmc(features.query, features.gallery)
+    curve = evaluate(features.query, features.gallery, single_shot=True).single_shot
     np.testing.assert_allclose(run.metrics["cmc_single_shot"], curve, atol=1e-6)
     assert run.metrics["rank1_single_shot"] == pytest.approx(100 * curve[0])
     assert run.metrics["cmc_single_shot"] != run.metrics["cmc"]
