@@ -113,7 +113,7 @@ class CorruptedImages:
         return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
     def _corrupted(self, file: Path) -> np.ndarray:
-        return self.corruption(read_image(file), file.name)
+        return self.corruption(read_image(file), file)
 
     def _write(self, scratch: Path) -> None:
         start = time.perf_counter()

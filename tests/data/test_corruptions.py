@@ -55,7 +55,7 @@ def glass(x: np.ndarray, reach: int, times: int, rng: np.random.Generator) -> np
 
 
 def test_glass_takes_colours_as_a_loop_does(monkeypatch):
-    monkeypatch.setattr("reidlab.data.corruptions._gaussian", lambda x, sigma: x)
+    monkeypatch.setattr("reidlab.data.corruption_kinds._gaussian", lambda x, sigma: x)
     image = np.random.default_rng(1).integers(0, 256, (40, 37, 3), dtype=np.uint8)
     found = corrupt(image, "glass_blur", 5, np.random.default_rng(2))
     expected = glass((image / 255 * 255).astype(np.uint8), 4, 2, np.random.default_rng(2))
@@ -91,8 +91,15 @@ def test_same_draw_whatever_came_before(kind):
 
 def test_pixels_are_the_same_on_every_machine_and_day():
     """Noise in whole numbers: no library's rounding is in it."""
-    made = Corruption("impulse_noise", 5, seed=1)(IMAGE, "0001_c1s1_000001_00.jpg")
-    assert hashlib.sha256(made.tobytes()).hexdigest()[:12] == "67c5ae243ed1"
+    made = Corruption("impulse_noise", 5, seed=1)(IMAGE, "/a/query/0001_c1s1_000001_00.jpg")
+    assert hashlib.sha256(made.tobytes()).hexdigest()[:12] == "18608f41b818"
+
+
+def test_a_file_is_known_by_its_name_and_its_folder():
+    here, moved, other = "/data/cam_a/1.png", "/elsewhere/cam_a/1.png", "/data/cam_b/1.png"
+    noise = Corruption("impulse_noise", 3)
+    assert (noise(IMAGE, here) == noise(IMAGE, moved)).all()
+    assert (noise(IMAGE, here) != noise(IMAGE, other)).any()
 
 
 def test_kinds_and_severities_are_drawn_uniformly():
@@ -122,7 +129,7 @@ def test_rain_on_a_low_image_keeps_its_size():
 
 
 def test_spatter_without_a_drop_leaves_the_image(monkeypatch):
-    monkeypatch.setattr("reidlab.data.corruptions._gaussian", lambda x, sigma: x * 0)
+    monkeypatch.setattr("reidlab.data.corruption_kinds._gaussian", lambda x, sigma: x * 0)
     assert (corrupt(IMAGE, "spatter", 1) == IMAGE).all()
 
 
@@ -176,7 +183,7 @@ def test_corrupted_at_their_own_size_and_then_resized(frame, own_cache):
     corruption = Corruption(seed=3)
     expected = []
     for path in frame.path:
-        image = corruption(np.asarray(Image.open(path)), Path(path).name)
+        image = corruption(np.asarray(Image.open(path)), path)
         resized = Image.fromarray(image).resize((32, 96), Image.Resampling.BILINEAR)
         expected.append(np.asarray(resized).transpose(2, 0, 1))
     kept = CorruptedImages(frame, corruption, 96, 32)
