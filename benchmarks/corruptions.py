@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import original
 from reidlab import data
 from reidlab.data.corruptions import KINDS, SEVERITIES, corrupt
-from reidlab.data.store import read_image
+from reidlab.data.image import read_image
 
 #: Images of each kind and severity, of ours and of the original, which takes most of the time.
 AMOUNTS = {"tiny": (1, 1), "quick": (20, 4), "full": (200, 20)}

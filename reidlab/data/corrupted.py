@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from reidlab.common import paths
+from reidlab.common import once, paths
 from reidlab.common.errors import DataError
-from reidlab.common.files import replacing
 from reidlab.common.parallel import in_order
 from reidlab.common.progress import track
-from reidlab.data.store import BLOCK, _key, read_image
+from reidlab.data.image import read_image
+from reidlab.data.store import BLOCK, cache_key
 
 if TYPE_CHECKING:  # whoever reads clean images needs none of its libraries
     from reidlab.data.corruptions import Corruption
@@ -45,9 +45,8 @@ class CorruptedImages:
         file: where they are kept; default in the cache.
 
     Raises:
-        DataError: an empty table, an image that cannot be read; a file that holds other images,
-            or another kind, severity or seed of corruption.
-        ReidlabError: the disk is full.
+        DataError: an empty table, an image that cannot be read, a full disk; a file that holds
+            other images, or another kind, severity or seed of corruption.
     """
 
     def __init__(
@@ -68,25 +67,18 @@ class CorruptedImages:
             "severity": corruption.severity,
             "seed": corruption.seed,
             "version": VERSION,
-            "images": _key(self.files, 0, 0),
+            "images": cache_key(self.files, "corrupted"),
         }
         name = f"{corruption}-v{VERSION}-{self.about['images']}.images"
         self.file = file or paths.cache() / "corrupted" / name
-        if keep and not self.file.exists():
-            with replacing(self.file) as scratch:
-                self._write(scratch)
-        self._shapes = self._read_shapes() if self.file.exists() else None
+        if keep:
+            once.make(self.file, self.file.is_file, self._write)
+        self._shapes = self._read_shapes() if self.file.is_file() else None
         if self._shapes is not None:
             self._ends = np.cumsum(self._shapes.prod(axis=1))
 
     def __len__(self) -> int:
         return len(self.files)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def blocks(self, size: int) -> list[slice]:
         """Its images in blocks of ``size``, the last one perhaps smaller."""

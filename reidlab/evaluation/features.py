@@ -132,8 +132,8 @@ def embed(
 ) -> FeatureSet:
     """A split's table as features with their pids and camids, ready for ranking.
 
-    The first time, images are decoded while the network works; later they come from the
-    cache. Either way only a few batches are in memory at a time.
+    The first time, images are decoded into the cache; later they come from there. Either way only
+    a few batches are in memory at a time.
 
     Args:
         model: see :func:`extract`.
@@ -152,14 +152,13 @@ def embed(
     """
     start = time.perf_counter()
     compute = pick(device, precision)
-    images = (
+    store = (
         ImageStore(frame, height, width, keep)
         if corruption is None
         else CorruptedImages(frame, corruption, height, width, keep)
     )
-    with images as store:
-        network = _Network(model, compute, (height, width), mirror=mirror)
-        features = network.over(store.blocks(network.batch_size), store.read)
+    network = _Network(model, compute, (height, width), mirror=mirror)
+    features = network.over(store.blocks(network.batch_size), store.read)
     seconds = time.perf_counter() - start
     log.info(
         "features of %d images in %.1f s: %.0f images/s (%s)",

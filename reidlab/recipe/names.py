@@ -47,6 +47,24 @@ MODELS = {
     "mobilenet_v3_large_report": "as_coded",
     "osnet_x0_25_d1000": "as_coded",
 }
+#: Networks of an ablation: what stands behind the name of the whole network, x0.25 wide.
+_ABLATIONS = {
+    "osnet": "streams1 streams2 streams3 depth4 gate_separate gate_stream gate_fixed gate_none "
+    "gate_concat conv3x3 bottleneck",
+    "osfa": "feb2021 attention_none attention_1 attention_2 fusion_none fusion_all pooling_max",
+    "mspf": "patches_none patches_2 patches_2_4_8 attention_none attention_spatial "
+    "attention_channel attention_spatial_channel grid",
+}
+MODELS |= {
+    f"{network}_{width}": network
+    for network in ("osfa", "mspf")
+    for width in ("x1_0", "x0_75", "x0_5", "x0_25")
+}
+MODELS |= {
+    f"{network}_x0_25_{change}": network
+    for network, changes in _ABLATIONS.items()
+    for change in changes.split()
+}
 
 #: Data set -> the file of ``reidlab/data/readers`` that reads it. A set that comes in several
 #: splits is known with the number of a split, too: see `reader`.
@@ -62,7 +80,7 @@ DATASETS = {
     "msmt17-list-train": "msmt17",
     "last": "last",
     "last-val": "last",
-    "folder": "folder",
+    "own": "own",
 }
 
 #: The data sets of generated people, drawn by ``pedestrians``.

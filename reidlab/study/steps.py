@@ -277,7 +277,7 @@ def make(study: Study, cores: int, more: list[str] | None = None) -> int:
     check_notebooks(study)
     study.results.mkdir(parents=True, exist_ok=True)
     # Snakemake's own lock outlives a process that was killed; this one does not.
-    with alone(study.results / ".lock", f"make study PROFILE={study.name}"):
+    with alone(study.results, f"make study PROFILE={study.name}"):
         command = [sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete"]
         command += ["--cores", str(cores), "--resources", "gpu=1"]
         command += ["--quiet", "host", "reason", "rules", "--config", f"profile={study.name}"]

@@ -88,7 +88,7 @@ def fit(
     out, root = Path(out), Path(data_root) if data_root else paths.data_root()
     if finished := _finished(config, out, root):
         return finished
-    with alone(out / ".lock", f"training {out}"):
+    with alone(out, f"training {out}"):
         if finished := _finished(config, out, root):  # another process was faster
             return finished
         threads = torch.get_num_threads()

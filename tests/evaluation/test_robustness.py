@@ -30,7 +30,7 @@ def pixels(frame: pd.DataFrame, corruption: Corruption | None) -> FeatureSet:
 
 @pytest.fixture
 def dataset(market_layout):
-    return market1501.load_market_layout("small", market_layout())
+    return market1501.read_layout("small", market_layout(), {})
 
 
 def test_a_repeat_is_its_three_rankings(dataset):
