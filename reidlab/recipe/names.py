@@ -18,6 +18,15 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DISTANCES = ("euclidean", "cosine", "correlation", "cityblock", "minkowski")
 
+#: Family -> its kinds of corrupted images. ImageNet-C's, with its extra kind of each family at
+#: the end, and rain among the weather.
+CORRUPTIONS = {
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
+    "weather": ("snow", "frost", "fog", "brightness", "spatter", "rain"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression", "saturate"),
+}
+
 #: Network -> the file of ``reidlab/models`` that defines it.
 MODELS = {
     "osnet_x1_0": "osnet",
@@ -132,6 +141,17 @@ def may_be_shown(dataset: str) -> bool:
     screen, and are left out of everything that is saved.
     """
     return dataset in GENERATED
+
+
+def corruptions() -> dict[str, tuple[str, ...]]:
+    """What a corruption may be called, and the kinds that this stands for.
+
+    >>> known = corruptions()
+    >>> known["fog"], len(known["blur"]), len(known["any"])
+    (('fog',), 5, 20)
+    """
+    kinds = tuple(kind for family in CORRUPTIONS.values() for kind in family)
+    return {"any": kinds} | CORRUPTIONS | {kind: (kind,) for kind in kinds}
 
 
 def minkowski_order(distance: str) -> float:
