@@ -417,6 +417,6 @@ def sampled_distances(
     numbers, counts = pairs.first[order].unique_consecutive(return_counts=True)
     # One image with all its partners at a time.
     for number, here in zip(numbers.tolist(), order.split(counts.tolist())):
-        partners = distance_to(second.features[pairs.second[here]], distance)
+        partners = distance_to(second.features[pairs.second[here]], distance, ties=False)
         out[here] = partners(first.features[number : number + 1])[0].float().clamp(min=0)
     return out.numpy()
