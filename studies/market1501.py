@@ -82,6 +82,16 @@ for name, start in {"market1501": MARKET, "msmt17": MSMT17}.items():
 # At 128x64, a quarter of the time. The padding is the report's 10 pixels of 256, in proportion.
 study.run("m-none", height=128, width=64, pad=5)
 
+# From one camera network to the other and back: as it is (on), fine-tuned (to), and from scratch
+# for as many passes over images as both trainings of a fine-tuned network have seen (long).
+home = dict(model="osnet_x0_25", seeds=[0, 1, 2])
+m = study.run("m-scratch", "fast", **home)
+c = study.run("c-scratch", "fast", dataset="cuhk03-detected", **home)
+for source, target, way, epochs in ((m, c, "m-{}-c", 60), (c, m, "c-{}-m", 35)):
+    study.run(way.format("on"), target, start=source, epochs=0, sizes=[])
+    study.run(way.format("to"), target, start=source)
+    study.run(f"{way[-1]}-long", target, epochs=epochs, eval_every=epochs)
+
 # The tricks table, notebook 10: one trick a row, each on top of the row before it. From random
 # weights so short a training does not survive the triplet loss without a neck: all features
 # become equal.
@@ -184,6 +194,15 @@ compared += [f"published-{name}" for name in ("msmt17", "msmt17-cosine")]
 study.notebook("01-data", dataset="market1501", other="market1501")
 study.notebook("02-architecture")
 study.notebook("03-training", run="market-fast")
+study.notebook(
+    "04-cross-dataset",
+    first_direction=dict(
+        source="m-scratch", direct="m-on-c", fine_tuned="m-to-c", scratch="c-long"
+    ),
+    second_direction=dict(
+        source="c-scratch", direct="c-on-m", fine_tuned="c-to-m", scratch="m-long"
+    ),
+)
 study.notebook("05-comparison", runs=compared, first="market-none", second="market-msmt17")
 study.notebook("06-retrieval", run="market-msmt17")
 study.notebook("07-published", runs=compared)

@@ -115,7 +115,8 @@ def _trace(module: nn.Module, x: Tensor) -> tuple[pd.DataFrame, Tensor]:
     """Run a module on a batch of one and note every leaf layer that is called."""
     rows: list[dict[str, object]] = []
 
-    def note(name: str, layer: nn.Module, output: Tensor) -> None:
+    def note(name: str, layer: nn.Module, output: Tensor | tuple[Tensor, ...]) -> None:
+        output = output[0] if isinstance(output, tuple) else output  # fixed gates, one a stream
         # OSNet's gates take their four streams as a batch of four: four uses per image.
         rows.append(
             {
@@ -309,3 +310,30 @@ def _neutralise(module: nn.Module) -> None:
         module.weight.fill_(1 / module.weight[0].numel())
         if module.bias is not None:
             module.bias.zero_()
+
+
+def gate_summary(gates: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Gates in numbers, one row a block and stream.
+
+    Args:
+        gates: from :func:`reidlab.models.osnet.gate_activations`: block -> (N, 4 streams, C).
+
+    Returns:
+        Columns block, stream (1 to 4), mean (over images and channels), channel_std (over
+        channels, of the mean over images), image_std (over images, of a single channel's gate:
+        root mean square over the channels), favourite (share of channels, over images, whose
+        gate is widest for this stream, by more than 0.001).
+    """
+    rows = []
+    for block, values in gates.items():
+        runner_up, best = np.sort(values, axis=1)[:, -2:].swapaxes(0, 1)  # (N, C) each
+        widest = np.where(best - runner_up > 0.001, values.argmax(axis=1), -1)
+        for stream in range(values.shape[1]):
+            of_stream = values[:, stream].astype(np.float64)
+            rows.append({
+                "block": block, "stream": stream + 1, "mean": of_stream.mean(),
+                "channel_std": of_stream.mean(axis=0).std(),
+                "image_std": np.sqrt(of_stream.var(axis=0).mean()),
+                "favourite": (widest == stream).mean(),
+            })  # fmt: skip
+    return pd.DataFrame(rows)

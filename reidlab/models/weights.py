@@ -1,29 +1,26 @@
 """Weights: where a network's first ones come from; read, verify, load key for key, save.
 
 Loading is strict. Every key of the network must be in the file with its shape, and every key of
-the file must be in the network, apart from the heads that the caller names. Files are read as
-tensors only: a pickle that asks for anything else is refused, because unpickling it runs code.
+the file must be in the network, apart from the heads that the caller names.
 """
 
 import json
 import logging
-import os
-import pickle
 import shutil
 import urllib.request
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import nn
 
 from reidlab.common import paths
-from reidlab.common.errors import WeightsError
-from reidlab.common.files import sha256
+from reidlab.common.errors import ReidlabError, WeightsError
+from reidlab.common.files import replacing, sha256
 from reidlab.models import variant
+from reidlab.models.checkpoint import read_weights, shorten
 from reidlab.recipe.init import Init
 from reidlab.recipe.names import MODELS
 
@@ -95,9 +92,13 @@ def load_weights(
 ) -> None:
     """Load a checkpoint key for key; the network is untouched when anything does not fit.
 
+    A network that is built around another one reads the checkpoints of that, too: it has a method
+    ``adopt(state) -> (state, fresh modules)``.
+
     Args:
         model: the network.
-        file: ``.safetensors``, or PyTorch's format, see :func:`read_weights`.
+        file: ``.safetensors``, or PyTorch's format, see
+            :func:`reidlab.models.checkpoint.read_weights`.
         skip: modules of the file that are ignored when the network has no such keys: heads that
             belong to the training of the file.
         fresh: modules of the network that keep the weights they have, whatever the file says.
@@ -107,6 +108,9 @@ def load_weights(
     """
     file = Path(file)
     state, complete = read_weights(file), model.state_dict()
+    if hasattr(model, "adopt"):
+        state, more = model.adopt(state)
+        fresh = (*fresh, *more)
     wanted = {key: tensor for key, tensor in complete.items() if key.split(".")[0] not in fresh}
     skipped = [
         key
@@ -128,10 +132,15 @@ def load_weights(
             for key, tensor in wanted.items()
             if key in state and state[key].shape != tensor.shape
         ],
+        "of whole numbers, where the network has fractions": [
+            key
+            for key, tensor in wanted.items()
+            if key in state and tensor.is_floating_point() and not state[key].is_floating_point()
+        ],
     }
     if any(problems.values()):
         lines = [
-            f"  {len(keys)} {what}: {_shorten(keys)}" for what, keys in problems.items() if keys
+            f"  {len(keys)} {what}: {shorten(keys)}" for what, keys in problems.items() if keys
         ]
         raise WeightsError(
             f"{file}: does not fit the network {type(model).__name__}, which has {len(wanted)} "
@@ -141,49 +150,15 @@ def load_weights(
     loaded = {key: state[key] for key in wanted if key in state}
     if broken := [key for key, tensor in loaded.items() if not tensor.isfinite().all()]:
         raise WeightsError(
-            f"{file}: {len(broken)} tensors hold NaN or infinite values: {_shorten(broken)}. The "
-            "training that saved it diverged; take an earlier checkpoint, or train again with a "
-            "lower learning rate"
+            f"{file}: {len(broken)} tensors hold NaN or infinite values: {shorten(broken)}. The "
+            "training that saved it diverged, or its numbers are too large for float16; take an "
+            "earlier checkpoint, or one in float32"
         )
     model.load_state_dict(complete | loaded)
-    log.info("loaded %d tensors from %s, skipped %s", len(loaded), file, skipped or "none")
-
-
-def read_weights(file: Path | str) -> dict[str, Tensor]:
-    """A checkpoint as key -> tensor on the CPU.
-
-    PyTorch's format (``.pth``, ``.pt``, ``.tar``, ``.pth.tar-150``) is read with
-    ``weights_only=True``; a training checkpoint is unwrapped from its ``state_dict``, and the
-    ``module.`` of data-parallel training is stripped.
-
-    Raises:
-        WeightsError: no such file; truncated; not a plain file of tensors.
-    """
-    file = Path(file)
-    if not file.is_file():
-        raise WeightsError(
-            f"{file}: there is no such weights file; check the path, relative "
-            f"ones start at {Path.cwd()}"
-        )
-    state = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping):
-        raise WeightsError(
-            f"{file}: holds a {type(state).__name__}, expected a dictionary of "
-            "tensors; save `model.state_dict()`"
-        )
-    others = [
-        f"{key} ({type(value).__name__})"
-        for key, value in state.items()
-        if not isinstance(value, Tensor)
-    ]
-    if others or not state:
-        raise WeightsError(
-            f"{file}: expected a dictionary of tensors, found "
-            f"{_shorten(others) or 'nothing'}; save `model.state_dict()`"
-        )
-    return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}
+    log.info(
+        "loaded %d tensors from %s, skipped %s, fresh: %s",
+        *(len(loaded), file, skipped or "none", ", ".join(dict.fromkeys(fresh)) or "none"),
+    )
 
 
 def save_weights(
@@ -195,17 +170,18 @@ def save_weights(
         model: the network.
         file: a ``.safetensors`` file; its folder is made.
         metadata: JSON values; they stand in the file's metadata under ``reidlab``.
+
+    Raises:
+        ReidlabError: the disk is full, or the folder cannot be written to.
     """
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        # One entry: safetensors writes several in an order that changes from run to run.
-        save_file(state, part, {"reidlab": json.dumps(dict(metadata or {}), sort_keys=True)})
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    # One entry: safetensors writes several in an order that changes from run to run.
+    notes = {"reidlab": json.dumps(dict(metadata or {}), sort_keys=True)}
+    with replacing(Path(file)) as scratch:
+        try:
+            save_file(state, scratch, notes)
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(error) from error
 
 
 # --- initial weights ---------------------------------------------------------------------------
@@ -250,28 +226,24 @@ def _imagenet_file(name: str, root: Path | None) -> Path:
 
 
 def _download(url: str, target: Path, name: str, given: Path | None) -> None:
-    """Fetch into a temporary file, verify, rename: the cache never holds a bad file."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    """Fetch, verify, and only then put in place: the cache never holds a bad file."""
     place = given or Path("<data_root>/weights") / target.name
     log.info("downloading %s", url)
     try:
-        with urllib.request.urlopen(url, timeout=30) as response, open(part, "wb") as opened:
-            shutil.copyfileobj(response, opened)
-        _verify_imagenet(part, name)
-        part.replace(target)
-    except OSError as error:  # URLError, timeouts and broken connections are OSErrors
-        raise WeightsError(
-            f"init 'imagenet': cannot download {url} ({error}). Without a network, put the file "
-            f"at {place}, or name it: init 'imagenet:<file>'"
-        ) from error
+        with replacing(target) as part:
+            with urllib.request.urlopen(url, timeout=30) as response, open(part, "wb") as opened:
+                shutil.copyfileobj(response, opened)
+            _verify_imagenet(part, name)
     except WeightsError as error:
         raise WeightsError(
             f"init 'imagenet': {url} sent something else: {error}. Fetch the file "
             f"by hand and put it at {place}"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
+    except ReidlabError as error:  # URLError, timeouts and broken connections are OSErrors
+        raise WeightsError(
+            f"init 'imagenet': cannot download {url} ({error.__cause__}). Without a network, put "
+            f"the file at {place}, or name it: init 'imagenet:<file>'"
+        ) from error
 
 
 def _verify_imagenet(file: Path, name: str) -> None:
@@ -319,58 +291,3 @@ def _shipped_file(name: str) -> Path:
             "the file out again"
         )
     return file
-
-
-# --- reading files -----------------------------------------------------------------------------
-
-
-def _read_safetensors(file: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{file}: is not a whole safetensors file ({error}); it is truncated "
-            "or damaged, fetch it again"
-        ) from error
-
-
-def _read_pickle(file: Path) -> object:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols; errors say enough
-            return torch.load(file, map_location="cpu", weights_only=True)
-    # A truncated file surfaces as any of these, depending on where it was cut.
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        LookupError,
-        ValueError,
-    ) as error:
-        # torch wraps the unpickler's own words in advice to switch its protection off.
-        reason = str(error.__context__ if isinstance(error, pickle.UnpicklingError) else error)
-        reason = reason.partition("\n")[0].partition(". ")[0]
-        foreign_pickle = reason.startswith("Unsupported operand") and _begins(file, pickle.PROTO)
-        if "global" in reason.lower() or foreign_pickle:
-            message = (
-                "is not a plain file of tensors, and was not loaded: unpickling anything else "
-                f"can run code ({reason}). If you trust its source, read it in PyTorch yourself "
-                "and save only its `state_dict` of tensors"
-            )
-        else:
-            message = (
-                f"cannot be read as a PyTorch checkpoint ({type(error).__name__}: "
-                f"{reason}); it is truncated or damaged, fetch it again"
-            )
-        raise WeightsError(f"{file}: {message}") from error
-
-
-def _begins(file: Path, start: bytes) -> bool:
-    with open(file, "rb") as opened:
-        return opened.read(len(start)) == start
-
-
-def _shorten(keys: Sequence[str], most: int = 8) -> str:
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + more

@@ -1,18 +1,18 @@
-"""Figures that set runs side by side: CMC curves, differences, transfer, the two mAPs."""
+"""Figures of notebook 05: CMC curves, differences query by query, the two definitions of mAP."""
 
 import itertools
 import math
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor
 
+from reidlab.metrics.scores import average_precision, average_precision_trapezoid
+from reidlab.plots.parts import interval_rows, name_rows
 from reidlab.plots.style import BLACK, BLUE, GREY, LIGHT, PALETTE, RIGHT, VERMILLION, new_figure
-from reidlab.statistics.compare import Difference
+from reidlab.statistics.bootstrap import Difference
 
 #: With the palette's colours, enough to tell 28 runs apart.
 LINES = ("-", "--", ":", "-.")
@@ -100,105 +100,18 @@ def difference_histogram(
     return figure
 
 
-def interval_plot(table: pd.DataFrame) -> Figure:
-    """Differences in mAP of many pairs of runs with their confidence intervals.
+def step_intervals(table: pd.DataFrame) -> Figure:
+    """Differences in mAP of pairs of runs with their confidence intervals; grey holds 0.
 
     Args:
         table: one row a pair: pair (text), difference, low, high, in points.
     """
     figure, axes = new_figure(1.0 + 0.3 * len(table))
-    rows = np.arange(len(table))[::-1]
     clear = (table["low"] > 0) | (table["high"] < 0)
-    axes.hlines(rows, table["low"], table["high"], color=np.where(clear, BLUE, GREY), linewidth=3)
-    axes.scatter(table["difference"], rows, color=np.where(clear, BLUE, GREY), zorder=3)
+    interval_rows(axes, table.rename(columns={"difference": "value"}), np.where(clear, BLUE, GREY))
+    name_rows(axes, table["pair"])
     axes.axvline(0, color=BLACK, linewidth=1)
-    axes.set_yticks(rows, table["pair"])
-    axes.set(xlabel="difference in mAP (points)", ylim=(-0.6, len(table) - 0.4))
-    return figure
-
-
-def transfer_bars(table: pd.DataFrame, scores: tuple[str, ...] = ("Rank-1", "mAP")) -> Figure:
-    """How well a target's people are found, by what the network knew before.
-
-    Args:
-        table: one row a run: target, how, and the scores in percent.
-        scores: columns to draw.
-    """
-    targets = list(dict.fromkeys(table["target"]))
-    ways = list(dict.fromkeys(table["how"]))
-    figure, row = new_figure(3.4, 1, len(targets), sharey=True, squeeze=False)
-    width = 0.8 / len(ways)
-    for axes, target in zip(row[0], targets):
-        for i, way in enumerate(ways):
-            rows = table[(table["target"] == target) & (table["how"] == way)]
-            if not len(rows):
-                continue
-            values = rows.iloc[0][list(scores)].to_numpy(dtype=float)
-            places = np.arange(len(scores)) + (i - (len(ways) - 1) / 2) * width
-            bars = axes.bar(places, values, 0.92 * width, color=PALETTE[i], label=way)
-            axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=9)
-        axes.set_xticks(range(len(scores)), scores)
-        axes.set_title(f"Target: {target}")
-        axes.grid(axis="x", visible=False)
-    highest = table[list(scores)].to_numpy(dtype=float).max()
-    row[0][0].set(ylabel="percent", ylim=(0, min(100, max(10, 1.2 * highest))))
-    figure.legend(*row[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
-
-
-def colours_by_camera(images: Tensor, camids: pd.Series, most: int = 200) -> pd.DataFrame:
-    """Average colour of each camera's images.
-
-    Args:
-        images: (N, 3, H, W) uint8.
-        camids: (N,) the images' cameras.
-        most: images of one camera to average over, spread evenly over its images.
-
-    Returns:
-        One row a camera: camid, images (averaged over), brightness (mean of red, green and blue),
-        warmth (red minus blue), in grey levels from 0 to 255.
-    """
-    rows = []
-    camids = camids.to_numpy()
-    for camid in np.unique(camids):
-        positions = np.flatnonzero(camids == camid)
-        positions = positions[:: math.ceil(len(positions) / most)]
-        pixels = images[torch.from_numpy(positions)]
-        red, green, blue = pixels.float().mean((0, 2, 3)).tolist()
-        row = {"brightness": (red + green + blue) / 3, "warmth": red - blue}
-        rows.append({"camid": int(camid), "images": len(positions)} | row)
-    return pd.DataFrame(rows)
-
-
-def camera_colours(table: pd.DataFrame) -> Figure:
-    """Cameras by the average colour of their images, one colour for each data set.
-
-    Args:
-        table: of :func:`colours_by_camera`, with a column dataset.
-    """
-    figure, axes = new_figure(3.6)
-    markers = iter("osD^v")
-    for color, (dataset, cameras) in zip(PALETTE, table.groupby("dataset", sort=False)):
-        axes.scatter(
-            cameras["brightness"],
-            cameras["warmth"],
-            s=70,
-            color=color,
-            marker=next(markers),
-            label=dataset,
-        )
-        for camera in cameras.itertuples():
-            axes.annotate(
-                f"c{camera.camid}",
-                (camera.brightness, camera.warmth),
-                xytext=(7, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=9,
-            )
-    axes.set(xlabel="brightness (0 black, 255 white)", ylabel="red minus blue\n(cold to warm)")
-    axes.margins(0.1)
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set_xlabel("difference in mAP (points)")
     return figure
 
 
@@ -216,8 +129,8 @@ def ap_example(ranks: list[int]) -> Figure:
     at_hit = hits / np.array(ranks)
     before = np.array([1.0 if r == 1 else (j - 1) / (r - 1) for j, r in zip(hits, ranks)])
     recall = np.arange(len(ranks) + 1) / len(ranks)
-    rectangular = at_hit.mean()
-    trapezoid = ((at_hit + before) / 2).mean()
+    rectangular = average_precision(np.array(ranks))
+    trapezoid = average_precision_trapezoid(np.array(ranks))
     for axes, left, name, ap in (
         (grid[1, 0], at_hit, "rectangular", rectangular),
         (grid[1, 1], before, "trapezoid", trapezoid),
@@ -234,25 +147,20 @@ def ap_example(ranks: list[int]) -> Figure:
 
 
 def map_definitions(table: pd.DataFrame) -> Figure:
-    """The mAP of each run in both definitions, joined by a line.
+    """What the trapezoid definition of mAP takes from the rectangular one, run by run.
 
     Args:
         table: one row a run: run, dataset, mAP, mAP_trapezoid in percent.
     """
-    figure, axes = new_figure(1.1 + 0.3 * len(table))
-    rows = np.arange(len(table))[::-1]
-    axes.hlines(rows, table["mAP_trapezoid"], table["mAP"], color=LIGHT, linewidth=4, zorder=1)
-    axes.scatter(table["mAP_trapezoid"], rows, color=VERMILLION, marker="v", label="trapezoid")
-    axes.scatter(table["mAP"], rows, color=BLUE, marker="s", label="rectangular")
-    for row, left, right in zip(rows, table["mAP_trapezoid"], table["mAP"]):
-        text = f"{left - right:+.1f} points".replace("-", "−")
-        axes.annotate(
-            text, (right, row), (9, 0), textcoords="offset points", va="center", fontsize=9
-        )
-    axes.set_yticks(rows, [f"{run}  ({data})" for run, data in zip(table.run, table.dataset)])
-    axes.set(xlabel="mAP (%)", ylim=(-0.6, len(table) - 0.4))
-    axes.set_xlim(0, min(100, 1.4 * table["mAP"].max()))
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    table = table.assign(less=table["mAP_trapezoid"] - table["mAP"])
+    figure, axes = new_figure(1.0 + 0.3 * len(table))
+    bars = axes.barh(range(len(table)), table["less"], 0.6, color=VERMILLION)
+    texts = [f"{row.less:+.1f} of {row.mAP:.1f}".replace("-", "−") for row in table.itertuples()]
+    axes.bar_label(bars, texts, padding=4, fontsize=9)
+    name_rows(axes, [f"{run}  ({data})" for run, data in zip(table["run"], table["dataset"])])
+    axes.set(xlabel="trapezoid mAP minus rectangular mAP (points)")
+    axes.set_xlim(1.35 * table["less"].min(), 0)
+    axes.grid(axis="y", visible=False)
     return figure
 
 

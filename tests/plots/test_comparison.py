@@ -5,11 +5,12 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from matplotlib.colors import to_hex
 
 from reidlab.metrics.scores import average_precision, average_precision_trapezoid
-from reidlab.plots import curves
-from reidlab.statistics.compare import paired_difference
+from reidlab.plots import comparison as curves
+from reidlab.plots.style import BLUE, GREY
+from reidlab.statistics.bootstrap import paired_difference
 
 
 def saved(figure) -> int:
@@ -81,47 +82,14 @@ def test_intervals_are_grey_when_they_hold_zero():
     table = pd.DataFrame(
         {"pair": ["a − b", "c − d"], "difference": [2.0, 1.0], "low": [1, -1], "high": [3, 3]}
     )
-    figure = curves.interval_plot(table)
+    figure = curves.step_intervals(table)
     (axes,) = figure.axes
-    bars, _ = axes.collections
+    bars, dots = axes.collections
     ends = [(segment[0][0], segment[1][0]) for segment in bars.get_segments()]
     assert ends == [(1, 3), (-1, 3)]
-    assert not np.array_equal(*bars.get_edgecolors())
+    assert [to_hex(colour) for colour in dots.get_edgecolors()] == [BLUE.lower(), GREY.lower()]
+    np.testing.assert_allclose(dots.get_offsets(), [[2, 0], [1, 1]])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a − b", "c − d"]
-    assert saved(figure)
-
-
-def test_transfer_bars_hold_the_scores():
-    table = pd.DataFrame(
-        {
-            "target": ["a", "a", "b"],
-            "how": ["direct transfer", "from scratch", "from scratch"],
-            "Rank-1": [10.0, 30.0, 50.0],
-            "mAP": [5.0, 20.0, 40.0],
-        }
-    )
-    figure = curves.transfer_bars(table)
-    a, b = figure.axes
-    heights = [[bar.get_height() for bar in group] for group in a.containers]
-    assert heights == [[10.0, 5.0], [30.0, 20.0]]
-    (only,) = b.containers
-    assert [bar.get_height() for bar in only] == [50.0, 40.0]
-    assert a.containers[1][0].get_facecolor() == only[0].get_facecolor(), "a colour is a way"
-    assert saved(figure)
-
-
-def test_average_colours_by_camera():
-    images = torch.zeros(5, 3, 4, 2, dtype=torch.uint8)
-    images[:2, 0] = 90  # camera 1: red only
-    images[2:, :] = 120  # camera 7: grey
-    table = curves.colours_by_camera(images, pd.Series([1, 1, 7, 7, 7]), most=2)
-    assert list(table["camid"]) == [1, 7]
-    assert list(table["images"]) == [2, 2]
-    assert list(table["brightness"]) == pytest.approx([30, 120])
-    assert list(table["warmth"]) == pytest.approx([90, 0])
-    figure = curves.camera_colours(table.assign(dataset=["a", "b"]))
-    (axes,) = figure.axes
-    assert [dots.get_offsets().tolist() for dots in axes.collections] == [[[30, 90]], [[120, 0]]]
     assert saved(figure)
 
 
@@ -141,13 +109,13 @@ def test_areas_of_the_example_are_the_metrics_own(ranks):
     assert saved(figure)
 
 
-def test_both_maps_of_every_run():
+def test_definitions_of_map_are_shown_by_their_difference():
     table = pd.DataFrame(
         {"run": ["x", "y"], "dataset": "d", "mAP": [50.0, 40.0], "mAP_trapezoid": [47.5, 38.0]}
     )
     figure = curves.map_definitions(table)
     (axes,) = figure.axes
-    assert [text.get_text() for text in axes.texts] == ["−2.5 points", "−2.0 points"]
-    places = [dots.get_offsets()[:, 0].tolist() for dots in axes.collections[1:]]
-    assert places == [[47.5, 38.0], [50.0, 40.0]]
+    assert [bar.get_width() for bar in axes.patches] == [-2.5, -2.0]
+    assert [text.get_text() for text in axes.texts] == ["−2.5 of 50.0", "−2.0 of 40.0"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["x  (d)", "y  (d)"]
     assert saved(figure)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from reidlab.common.errors import StudyError
-from reidlab.statistics.compare import paired_difference
+from reidlab.statistics.bootstrap import paired_difference
 
 
 def per_query(ap, valid=True, people=None):
