@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from reidlab.common.errors import ReidlabError
-from reidlab.data.store import read_image
+from reidlab.data.image import read_image
 from reidlab.data.table import DISTRACTOR_PID
 from reidlab.metrics.distances import distance_to
 from reidlab.metrics.scores import FeatureSet, evaluate, retrieve
@@ -187,7 +187,7 @@ def first_answers(query: FeatureSet, gallery: FeatureSet, found: pd.DataFrame) -
 
     Args:
         query: features of the queries (only pids and camids are read).
-        gallery: likewise.
+        gallery: features of the gallery (the same).
         found: of :func:`answers`.
 
     Returns:

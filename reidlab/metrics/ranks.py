@@ -160,7 +160,7 @@ def require_matches(query: FeatureSet, gallery: FeatureSet, same_camera_rule: bo
 
     Args:
         query: The query set; its features are not looked at.
-        gallery: The gallery, likewise.
+        gallery: The gallery set; neither are its features.
         same_camera_rule: Remove the gallery images of a query's identity and camera.
 
     Raises:
