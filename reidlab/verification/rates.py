@@ -224,9 +224,7 @@ def eer_interval(
     thresholds around the meeting point of all.
 
     Args:
-        query: see :class:`reidlab.verification.pairs.CrossCameraPairs`.
-        gallery: likewise.
-        distance: likewise.
+        query: and the next two as in :class:`reidlab.verification.pairs.CrossCameraPairs`.
         counts: of the same pairs, if they have been counted already.
         samples: redrawn sets.
         seed: of the drawing.
