@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import figures, precision, startup
+from benchmarks import corruptions, figures, precision, startup
 from benchmarks.stages import SIZES, STAGES
 from reidlab.study.results import piped
 
@@ -34,7 +34,7 @@ def read(folder: Path) -> list[dict]:
         known = found.get(content["name"])
         if known is None or SIZES.index(content["size"]) > SIZES.index(known["size"]):
             found[content["name"]] = content
-    order = [*STAGES, "precision", "startup"]
+    order = [*STAGES, "precision", "startup", "corruptions"]
     return sorted(found.values(), key=lambda content: order.index(content["name"]))
 
 
@@ -125,6 +125,8 @@ def notes(contents: list[dict]) -> list[str]:
             said.append(precision.statement(content))
         if content["name"] == "startup":
             said.append(startup.statement(content))
+        if content["name"] == "corruptions":
+            said.append(corruptions.statement(content))
     return said
 
 

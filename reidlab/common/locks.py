@@ -1,5 +1,6 @@
 """One process at a time: a lock that names its holder and dies with it."""
 
+import hashlib
 import json
 import os
 import platform
@@ -10,24 +11,28 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from reidlab.common import paths
 from reidlab.common.errors import ReidlabError
 
 
 @contextmanager
-def alone(file: Path, what: str, wait: bool = False) -> Iterator[None]:
-    """Keep other processes out of something while the block runs.
+def alone(place: Path, what: str, wait: bool = False) -> Iterator[None]:
+    """Keep other processes out of a file or folder while the block runs.
 
     The operating system frees the lock of a process that has died, so none is ever left behind.
+    Locks stand in the cache, so that nothing is left in the place itself.
 
     Args:
-        file: the lock; the holder's note stands beside it.
+        place: what the lock is for; it need not exist.
         what: what is being done, for the error.
         wait: until the other is done, instead of an error.
 
     Raises:
         ReidlabError: another process holds the lock, or the folder cannot be written to.
     """
-    note = file.with_name(f"{file.name}.holder")
+    name = hashlib.sha256(os.fsencode(place.resolve())).hexdigest()[:16]
+    file = paths.cache() / "locks" / name
+    note = file.with_suffix(".holder")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file)

@@ -115,7 +115,8 @@ def _trace(module: nn.Module, x: Tensor) -> tuple[pd.DataFrame, Tensor]:
     """Run a module on a batch of one and note every leaf layer that is called."""
     rows: list[dict[str, object]] = []
 
-    def note(name: str, layer: nn.Module, output: Tensor) -> None:
+    def note(name: str, layer: nn.Module, output: Tensor | tuple[Tensor, ...]) -> None:
+        output = output[0] if isinstance(output, tuple) else output  # fixed gates, one a stream
         # OSNet's gates take their four streams as a batch of four: four uses per image.
         rows.append(
             {

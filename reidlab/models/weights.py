@@ -6,19 +6,19 @@ the file must be in the network, apart from the heads that the caller names.
 
 import json
 import logging
-import os
 import shutil
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
 from reidlab.common import paths
-from reidlab.common.errors import WeightsError
-from reidlab.common.files import sha256
+from reidlab.common.errors import ReidlabError, WeightsError
+from reidlab.common.files import replacing, sha256
 from reidlab.models import variant
 from reidlab.models.checkpoint import read_weights, shorten
 from reidlab.recipe.init import Init
@@ -92,6 +92,9 @@ def load_weights(
 ) -> None:
     """Load a checkpoint key for key; the network is untouched when anything does not fit.
 
+    A network that is built around another one reads the checkpoints of that, too: it has a method
+    ``adopt(state) -> (state, fresh modules)``.
+
     Args:
         model: the network.
         file: ``.safetensors``, or PyTorch's format, see
@@ -105,6 +108,9 @@ def load_weights(
     """
     file = Path(file)
     state, complete = read_weights(file), model.state_dict()
+    if hasattr(model, "adopt"):
+        state, more = model.adopt(state)
+        fresh = (*fresh, *more)
     wanted = {key: tensor for key, tensor in complete.items() if key.split(".")[0] not in fresh}
     skipped = [
         key
@@ -149,7 +155,10 @@ def load_weights(
             "earlier checkpoint, or one in float32"
         )
     model.load_state_dict(complete | loaded)
-    log.info("loaded %d tensors from %s, skipped %s", len(loaded), file, skipped or "none")
+    log.info(
+        "loaded %d tensors from %s, skipped %s, fresh: %s",
+        *(len(loaded), file, skipped or "none", ", ".join(dict.fromkeys(fresh)) or "none"),
+    )
 
 
 def save_weights(
@@ -161,17 +170,18 @@ def save_weights(
         model: the network.
         file: a ``.safetensors`` file; its folder is made.
         metadata: JSON values; they stand in the file's metadata under ``reidlab``.
+
+    Raises:
+        ReidlabError: the disk is full, or the folder cannot be written to.
     """
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        # One entry: safetensors writes several in an order that changes from run to run.
-        save_file(state, part, {"reidlab": json.dumps(dict(metadata or {}), sort_keys=True)})
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    # One entry: safetensors writes several in an order that changes from run to run.
+    notes = {"reidlab": json.dumps(dict(metadata or {}), sort_keys=True)}
+    with replacing(Path(file)) as scratch:
+        try:
+            save_file(state, scratch, notes)
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(error) from error
 
 
 # --- initial weights ---------------------------------------------------------------------------
@@ -216,28 +226,24 @@ def _imagenet_file(name: str, root: Path | None) -> Path:
 
 
 def _download(url: str, target: Path, name: str, given: Path | None) -> None:
-    """Fetch into a temporary file, verify, rename: the cache never holds a bad file."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    """Fetch, verify, and only then put in place: the cache never holds a bad file."""
     place = given or Path("<data_root>/weights") / target.name
     log.info("downloading %s", url)
     try:
-        with urllib.request.urlopen(url, timeout=30) as response, open(part, "wb") as opened:
-            shutil.copyfileobj(response, opened)
-        _verify_imagenet(part, name)
-        part.replace(target)
-    except OSError as error:  # URLError, timeouts and broken connections are OSErrors
-        raise WeightsError(
-            f"init 'imagenet': cannot download {url} ({error}). Without a network, put the file "
-            f"at {place}, or name it: init 'imagenet:<file>'"
-        ) from error
+        with replacing(target) as part:
+            with urllib.request.urlopen(url, timeout=30) as response, open(part, "wb") as opened:
+                shutil.copyfileobj(response, opened)
+            _verify_imagenet(part, name)
     except WeightsError as error:
         raise WeightsError(
             f"init 'imagenet': {url} sent something else: {error}. Fetch the file "
             f"by hand and put it at {place}"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
+    except ReidlabError as error:  # URLError, timeouts and broken connections are OSErrors
+        raise WeightsError(
+            f"init 'imagenet': cannot download {url} ({error.__cause__}). Without a network, put "
+            f"the file at {place}, or name it: init 'imagenet:<file>'"
+        ) from error
 
 
 def _verify_imagenet(file: Path, name: str) -> None:

@@ -18,6 +18,15 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DISTANCES = ("euclidean", "cosine", "correlation", "cityblock", "minkowski")
 
+#: Family -> its kinds of corrupted images. ImageNet-C's, with its extra kind of each family at
+#: the end, and rain among the weather.
+CORRUPTIONS = {
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
+    "weather": ("snow", "frost", "fog", "brightness", "spatter", "rain"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression", "saturate"),
+}
+
 #: Network -> the file of ``reidlab/models`` that defines it.
 MODELS = {
     "osnet_x1_0": "osnet",
@@ -38,6 +47,24 @@ MODELS = {
     "mobilenet_v3_large_report": "as_coded",
     "osnet_x0_25_d1000": "as_coded",
 }
+#: Networks of an ablation: what stands behind the name of the whole network, x0.25 wide.
+_ABLATIONS = {
+    "osnet": "streams1 streams2 streams3 depth4 gate_separate gate_stream gate_fixed gate_none "
+    "gate_concat conv3x3 bottleneck",
+    "osfa": "feb2021 attention_none attention_1 attention_2 fusion_none fusion_all pooling_max",
+    "mspf": "patches_none patches_2 patches_2_4_8 attention_none attention_spatial "
+    "attention_channel attention_spatial_channel grid",
+}
+MODELS |= {
+    f"{network}_{width}": network
+    for network in ("osfa", "mspf")
+    for width in ("x1_0", "x0_75", "x0_5", "x0_25")
+}
+MODELS |= {
+    f"{network}_x0_25_{change}": network
+    for network, changes in _ABLATIONS.items()
+    for change in changes.split()
+}
 
 #: Data set -> the file of ``reidlab/data/readers`` that reads it. A set that comes in several
 #: splits is known with the number of a split, too: see `reader`.
@@ -53,7 +80,7 @@ DATASETS = {
     "msmt17-list-train": "msmt17",
     "last": "last",
     "last-val": "last",
-    "folder": "folder",
+    "own": "own",
 }
 
 #: The data sets of generated people, drawn by ``pedestrians``.
@@ -114,6 +141,17 @@ def may_be_shown(dataset: str) -> bool:
     screen, and are left out of everything that is saved.
     """
     return dataset in GENERATED
+
+
+def corruptions() -> dict[str, tuple[str, ...]]:
+    """What a corruption may be called, and the kinds that this stands for.
+
+    >>> known = corruptions()
+    >>> known["fog"], len(known["blur"]), len(known["any"])
+    (('fog',), 5, 20)
+    """
+    kinds = tuple(kind for family in CORRUPTIONS.values() for kind in family)
+    return {"any": kinds} | CORRUPTIONS | {kind: (kind,) for kind in kinds}
 
 
 def minkowski_order(distance: str) -> float:

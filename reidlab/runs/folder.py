@@ -91,8 +91,11 @@ def seed_folder(runs: Path, name: str, seed: int) -> Path:
 def source_folder(folder: Path, source: str, seed: int) -> Path:
     """The training of another run that the one in ``folder`` starts from.
 
-    It is the one of the same seed, or the only one there is.
+    It is the one of the same seed, or the only one there is; outside a study, where a folder is
+    not named after a seed, the folder beside it.
     """
+    if not _SEED.fullmatch(folder.name):
+        return folder.with_name(source)
     runs = folder.parents[1]
     there = [_SEED.fullmatch(one.name) for one in (runs / source).glob("seed-*")]
     seeds = sorted(int(one[1]) for one in there if one)

@@ -1,5 +1,6 @@
 """Features: the same whatever the way to them, from files as from memory."""
 
+import dataclasses
 import platform
 import subprocess
 import sys
@@ -13,15 +14,20 @@ import pytest
 import torch
 from torch import nn
 
+from reidlab import data
 from reidlab.common import paths
-from reidlab.common.errors import DataError
+from reidlab.common.errors import DataError, ReidlabError
 from reidlab.data import store as store_module
 from reidlab.data.batches import normalise
 from reidlab.data.store import decode
 from reidlab.evaluation import features
 from reidlab.evaluation.features import embed, extract
+from reidlab.evaluation.rescore import Way, rank, run_features
+from reidlab.metrics.scores import evaluate
 from reidlab.models import build, inference
+from reidlab.recipe.config import TrainConfig
 from reidlab.recipe.names import MODELS
+from reidlab.runs.folder import load_model
 from tests.conftest import write_image
 
 HEIGHT, WIDTH = 64, 32
@@ -240,7 +246,7 @@ def test_without_keeping_nothing_is_written_but_what_is_there_is_read(
 ):
     model = network()
     without = embed(model, frame, HEIGHT, WIDTH, keep=False)
-    assert not [path for path in own_cache.rglob("*") if path.is_file()]
+    assert not list(own_cache.rglob("*.npy"))
     kept = embed(model, frame, HEIGHT, WIDTH)
     assert torch.equal(without.features, kept.features)
     monkeypatch.setattr(store_module, "read_image", None)
@@ -252,7 +258,7 @@ def test_an_unreadable_image_is_named_and_nothing_is_left(frame, own_cache, thre
     Path(frame.path[13]).write_bytes(b"not a picture")
     with pytest.raises(DataError, match=r"13\.jpg cannot be read as an image"):
         embed(network(), frame, HEIGHT, WIDTH)
-    assert not [path for path in own_cache.rglob("*") if path.is_file()]
+    assert not list(own_cache.rglob("*.npy"))
     assert torch.get_num_threads() == 2
 
 
@@ -267,6 +273,45 @@ def test_a_vanished_image_and_an_empty_table(frame):
 def test_no_images():
     with pytest.raises(DataError, match="no image"):
         extract(network(), random_images(3)[:0], None, "cpu")
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-6), ("bfloat16", 0.005)])
+def test_the_size_of_a_batch_moves_features_by_rounding_alone(precision, bound):
+    model, images = network(), random_images(9)
+    whole = extract(model, images, 9, "cpu", precision)
+    for size in (1, 2, 4):
+        found = extract(model, images, size, "cpu", precision)
+        assert relative_error(found, whole) < bound
+
+
+@pytest.fixture(scope="module")
+def flipped(tmp_path_factory):
+    """A run whose features are the mean of each image's and its mirror image's."""
+    from reidlab.training.loop import fit
+
+    config = TrainConfig(
+        dataset="synthetic-tiny-a", height=64, width=32, epochs=0, flip_test=True, device="cpu"
+    )
+    return fit(config, tmp_path_factory.mktemp("runs") / "run" / "seed-0")
+
+
+def test_features_of_a_run_are_those_of_its_own_evaluation(flipped):
+    """As notebook 06 asks for them, and as rescoring does."""
+    dataset = data.load(flipped.config["dataset"])
+    sets = [features.of_run(flipped, split) for split in (dataset.query, dataset.gallery)]
+    again = evaluate(*sets, flipped.config["distance"], same_camera_rule=dataset.has_cameras)
+    assert again.summary() == {key: flipped.metrics[key] for key in again.summary()}
+    rescored = rank(run_features(flipped), Way(flipped.config["distance"]))
+    pd.testing.assert_frame_equal(again.per_query, rescored.per_query)
+    pixels = decode(dataset.query, 64, 32)
+    both = [extract(load_model(flipped), p, None, "cpu") for p in (pixels, pixels.flip(3))]
+    assert relative_error(sets[0].features, sum(both) / 2) < 1e-5
+
+
+def test_a_run_without_weights_is_an_error_that_names_the_file(flipped, tmp_path, frame):
+    gone = dataclasses.replace(flipped, path=tmp_path)
+    with pytest.raises(ReidlabError, match=r"model\.safetensors"):
+        features.of_run(gone, frame)
 
 
 MEASURE = """

@@ -11,10 +11,10 @@ from importlib import import_module
 import pytest
 import torch
 import torchvision
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from reidlab.common.errors import WeightsError
+from reidlab.common.errors import ReidlabError, WeightsError
 from reidlab.common.files import sha256
 from reidlab.models import build, variant, weights
 from reidlab.models.checkpoint import read_weights
@@ -106,17 +106,18 @@ def test_safetensors_round_trip_keeps_tensors_metadata_and_bytes(tmp_path, sourc
     assert [path.name for path in file.parent.iterdir()] == ["model.safetensors"]
 
 
-def test_interrupted_save_keeps_the_old_file(tmp_path, source, monkeypatch):
+@pytest.mark.parametrize("error", [OSError, SafetensorError])
+def test_interrupted_save_keeps_the_old_file(tmp_path, source, monkeypatch, error):
     file = tmp_path / "model.safetensors"
     save_weights(source, file)
     old = file.read_bytes()
 
     def fail(state, path, metadata):
         path.write_bytes(b"half")
-        raise OSError("No space left on device")
+        raise error("No space left on device")
 
     monkeypatch.setattr(weights, "save_file", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ReidlabError, match=f"{file} could not be written: No space left"):
         save_weights(build(NAME), file)
     assert file.read_bytes() == old
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]

@@ -146,7 +146,7 @@ def test_notebooks_are_held_against_their_parameters(small):
 def test_a_study_that_is_being_made_is_not_made_twice(small):
     study = small()
     refused = pytest.raises(ReidlabError, match=f"process {os.getpid()} on .* is at it")
-    with alone(study.results / ".lock", "making it"), refused:
+    with alone(study.results, "making it"), refused:
         steps.make(study, cores=1)
 
 
