@@ -7,15 +7,35 @@ import pandas as pd
 
 from reidlab.common import paths
 from reidlab.common.errors import DataError
-from reidlab.data.readers import cuhk03, dukemtmc, folder, last, market1501, msmt17
+from reidlab.data.readers import (
+    cuhk01,
+    cuhk03,
+    dukemtmc,
+    folder,
+    grid,
+    ilids,
+    last,
+    market1501,
+    msmt17,
+    prid2011,
+    viper,
+)
 from reidlab.data.table import Dataset, make_table
+from reidlab.recipe.names import SPLITS, split
 
 #: Each of them has DATASETS (name -> description), load(name, root) and locate(name, root).
 READERS = [market1501, dukemtmc, cuhk03, msmt17, last, folder]
+READERS += [viper, cuhk01, grid, prid2011, ilids]
 
 #: The sets of photographs, which need files of the user's: name -> description.
 REAL = {name: what for reader in READERS for name, what in reader.DATASETS.items()}
-REAL |= cuhk03.NUMBERED
+#: Those that come in several splits, also with the number of one.
+NUMBERED = {
+    f"{name}-{number}": f"{REAL[name]}, split {number}"
+    for name, count in SPLITS.items()
+    for number in range(count)
+}
+REAL |= NUMBERED
 
 
 def names() -> list[str]:
@@ -60,7 +80,7 @@ def read_junk(name: str, root: str | Path | None = None) -> pd.DataFrame:
 
 
 def _reader(name: str) -> ModuleType:
-    return next((one for one in READERS if name in one.DATASETS), cuhk03)
+    return next(one for one in READERS if split(name)[0] in one.DATASETS)
 
 
 def _folder(name: str, root: str | Path | None) -> Path:
@@ -75,10 +95,11 @@ def _folder(name: str, root: str | Path | None) -> Path:
     from pedestrians import CONFIGS, generate
 
     if name not in CONFIGS:
-        known = [each for each in names() if each not in cuhk03.NUMBERED]
+        known = [each for each in names() if each not in NUMBERED]
+        numbered = ", ".join(f"{name} -0 to -{count - 1}" for name, count in SPLITS.items())
         raise DataError(
-            f"no dataset is called {name!r}. Known: {', '.join(known)}; cuhk03-classic-labeled "
-            f"and -detected also with -0 to -{cuhk03.SPLITS - 1}, the number of the split."
+            f"no dataset is called {name!r}. Known: {', '.join(known)}; also with the number of a "
+            f"split: {numbered}."
         )
     # Generated sets live in the cache, never among somebody's archives.
     return generate(CONFIGS[name], paths.cache() / "synthetic" / name)

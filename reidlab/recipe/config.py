@@ -13,9 +13,9 @@ from reidlab.models.initial import check_init
 from reidlab.runs.folder import read_json
 
 OPTIMIZERS = ("adamw", "adam", "amsgrad", "sgd", "muon")
-SCHEDULES = ("plateau", "step", "cosine", "onecycle")
+SCHEDULES = ("plateau", "step", "cosine", "onecycle", "inverse")
 SAMPLERS = ("shuffle", "identities")
-TRIPLETS = ("none", "hinge", "soft")
+TRIPLETS = ("none", "hinge", "soft", "improved")
 
 _SHARE = (lambda value: 0 <= value <= 1, "a share, 0 to 1")
 _BELOW_1 = (lambda value: 0 <= value < 1, "0 or more, below 1")

@@ -10,7 +10,7 @@ network with several branches has a classifier for each; every loss is their mea
 import torch
 from torch import Tensor, nn
 
-from reidlab.losses import BatchHardTriplet, CenterLoss, LabelSmoothedCrossEntropy
+from reidlab.losses import BatchHardTriplet, CenterLoss, ImprovedTriplet, LabelSmoothedCrossEntropy
 from reidlab.models import Features, make_heads
 from reidlab.recipe.config import TrainConfig
 
@@ -32,8 +32,12 @@ class Objective(nn.Module):
         super().__init__()
         self.heads = make_heads(model, classes)
         self.identity = LabelSmoothedCrossEntropy(config.label_smoothing)
-        margin = config.margin if config.triplet == "hinge" else None
-        self.triplet = None if config.triplet == "none" else BatchHardTriplet(margin)
+        self.triplet = {
+            "none": lambda: None,
+            "hinge": lambda: BatchHardTriplet(config.margin),
+            "soft": lambda: BatchHardTriplet(None),
+            "improved": ImprovedTriplet,
+        }[config.triplet]()
         self.center_weight, self.center_lr = config.center_weight, config.center_lr
         dims = model.id_dims if config.center_weight else []
         self.centers = nn.ModuleList(CenterLoss(classes, dim) for dim in dims)

@@ -4,7 +4,6 @@ import math
 import statistics
 
 import pytest
-from tests.statistics.test_ablation import family
 
 from reidlab.common.errors import StudyError
 from reidlab.models.baseline import report_counts
@@ -19,6 +18,7 @@ from reidlab.statistics.replication import (
     report_rows,
     transfer_table,
 )
+from tests.statistics.test_ablation import family
 
 NETWORKS = {
     "OSNet x0.25": [["osnet-m", "osnet-report-m"], ["osnet-s", "osnet-report-s"]],
