@@ -5,11 +5,11 @@ from collections.abc import Callable
 from torch import nn
 
 from reidlab.common.errors import StudyError
-from reidlab.models import baseline, osnet
+from reidlab.models import baseline, fpnn, idla, mcp, osnet
 from reidlab.models.heads import make_heads
 from reidlab.models.osnet import Features
 
-__all__ = ["MODELS", "Features", "build", "make_heads"]
+__all__ = ["MODELS", "PAIR_MODELS", "Features", "build", "make_heads"]
 
 #: Network name -> constructor. OSNet's take ``feature_dim``.
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -32,8 +32,13 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
         baseline.resnet50_report,
         baseline.mobilenet_v3_large_report,
         baseline.osnet_x0_25_d1000,
+        mcp.mcp,
+        mcp.mcp_bn,
     )
 }
+
+#: Networks that look at two images at once (:mod:`reidlab.models.pairwise`).
+PAIR_MODELS = {make.__name__: make for make in (idla.idla, idla.idla_bn, fpnn.fpnn, fpnn.fpnn_bn)}
 
 
 def build(name: str, **options: int) -> nn.Module:
@@ -46,8 +51,9 @@ def build(name: str, **options: int) -> nn.Module:
     Raises:
         StudyError: no network has this name.
     """
-    if name not in MODELS:
+    known = MODELS | PAIR_MODELS
+    if name not in known:
         raise StudyError(
-            f"model: there is no network {name!r}; the known ones are {', '.join(MODELS)}"
+            f"model: there is no network {name!r}; the known ones are {', '.join(known)}"
         )
-    return MODELS[name](**options)
+    return known[name](**options)

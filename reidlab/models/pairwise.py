@@ -81,10 +81,11 @@ def check_pyramid(name: str, sizes: Sequence[int], height: int, width: int) -> N
     Raises:
         ReidlabError: the last map is empty.
     """
+    left = "x".join(str(max(0, side)) for side in sizes)
     if min(sizes) < 1:
         raise ReidlabError(
             f"{name}(height={height}, width={width}): its convolutions and poolings leave nothing "
-            f"of such an image ({sizes[0]}x{sizes[1]}). Take larger images; 160x60 are the usual."
+            f"of such an image ({left}). Take larger images; 160x60 are the usual."
         )
 
 

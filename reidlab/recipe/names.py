@@ -37,7 +37,12 @@ MODELS = {
     "resnet50_report": "as_coded",
     "mobilenet_v3_large_report": "as_coded",
     "osnet_x0_25_d1000": "as_coded",
+    "mcp": "mcp",
+    "mcp_bn": "mcp",
 }
+
+#: Networks that look at two images at once, and the files that define them.
+PAIR_MODELS = {"idla": "idla", "idla_bn": "idla", "fpnn": "fpnn", "fpnn_bn": "fpnn"}
 
 #: Data set -> the file of ``reidlab/data/readers`` that reads it. A set that comes in several
 #: splits is known with the number of a split, too: see `reader`.

@@ -23,9 +23,9 @@ from reidlab.common.errors import DataError, ReidlabError
 from reidlab.data.batches import flip_and_crop, normalise, shuffled, take
 from reidlab.models.pairwise import PairNetwork
 
-#: Recipes of networks that look at two images. Those of the papers say what is known of them; 0.01,
-#: momentum, decay, schedule, ratio and translation of IDLA are read, the rest of it and all of FPNN's
-#: but the ratio's growth is ours.
+#: Recipes of networks that look at two images. Of IDLA's, optimiser, rate, decay, schedule, ratio
+#: and translation are known from code that re-implements it, and that it ends with hard negatives
+#: for the last layer; of FPNN's the growing ratio and the mining. The rest is ours.
 RECIPES: dict[str, dict] = {
     "idla-paper": {
         "people": 50,  # 150 pairs a step
@@ -66,12 +66,12 @@ class PairSettings:
     Attributes:
         people: P of a batch, at least 2.
         negatives: negatives a positive, in the first epoch and in the last one.
-        ordered: the first image of a pair is the one of the lower camera, as where one camera is the
-            probe and the other the gallery; else either comes first.
+        ordered: the first image of a pair is the one of the lower camera, as where one camera is
+            the probe and the other the gallery; else either comes first.
         translate: shift of an image, up to this share of its height and width.
         flip: probability that the images of a person are mirrored, those of both sides together.
-        mine_every: epochs between looks for hard negatives, which half of the batches then are made
-            of; 0 draws all negatives at random.
+        mine_every: epochs between looks for hard negatives, which half of the batches then are
+            made of; 0 draws all negatives at random.
         hard_epochs: so many last epochs have hard negatives only, as many as positives.
         retrain: the layer of the network that those epochs train; "" trains all.
         among: people that are scored with each person to find a hard negative.
@@ -237,7 +237,7 @@ class PairObjective:
             yield pairs if mined is None or number % 2 else next(mined)
 
     def load(self, images: Tensor, pairs: Pairs, rng: np.random.Generator) -> Tensor:
-        """Augmented, normalised images of a batch, (2 P, 3, H, W): the first sides, the second ones.
+        """Augmented, normalised images of a batch, (2 P, 3, H, W): all first sides, all second.
 
         Args:
             images: (N, 3, H, W) uint8, all training images.

@@ -28,7 +28,7 @@ def drawn(people: Iterable[int], count: int, name: str, split: int) -> set[int]:
         split: number of the partition.
 
     >>> sorted(drawn(range(1, 10), 4, "ilids", 0)), sorted(drawn(range(1, 10), 4, "ilids", 1))
-    ([1, 5, 8, 9], [1, 2, 4, 6])
+    ([2, 4, 6, 8], [2, 3, 6, 8])
     """
 
     def key(pid: int) -> bytes:
@@ -101,8 +101,8 @@ def divide(
         images: path, pid, camid, and two flags: whether an image is a ``probe``, and whether it is
             in the ``gallery`` (only of people who do not train).
         train: pids of those who do.
-        counts: published ones, see :func:`reidlab.data.table.split_counts`; ``images`` are those of
-            the whole set.
+        counts: published ones, see :func:`reidlab.data.table.split_counts`; ``images`` are those
+            of the whole set.
         note: see :class:`Dataset`.
         single_shot: see :class:`Dataset`.
 
