@@ -22,7 +22,7 @@ from reidlab.data.batches import normalise
 from reidlab.models.pairwise import PairNetwork
 
 #: Images encoded, and pairs compared, at a time.
-IMAGES, PAIRS = 32, 128
+IMAGES, PAIRS = 32, 64
 #: Queries whose distances are handed out together.
 ROWS = 16
 

@@ -26,7 +26,7 @@ fully connected        concatenated 4,500 -> 500, ReLU -> 2            2        
 variant ``idla_bn`` a batch normalisation before each ReLU but that of the differences.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -104,15 +104,21 @@ class _PatchSummary(torch.autograd.Function):
 
 def _differences(f: Tensor, g: Tensor) -> Iterator[Tensor]:
     """For each row of the neighbourhood: (N, H, W, 5 · C), the columns one after the other."""
-    padded = F.pad(g, (0, 0, RADIUS, RADIUS, RADIUS, RADIUS))
-    wide = f.repeat(1, 1, 1, SIDE)
-    differences = torch.empty_like(wide)
-    strides = padded.stride()  # of neighbours: 5 columns lie side by side already
+    padded = _once(g, lambda maps: F.pad(maps, (0, 0, RADIUS, RADIUS, RADIUS, RADIUS)))
+    wide = _once(f, lambda maps: maps.repeat(1, 1, 1, SIDE))
+    differences = wide.new_empty(wide.shape)
+    # Of neighbours, 5 columns lie side by side already.
     for row in range(SIDE):
-        around = padded[:, row:].as_strided(
-            wide.shape, strides, padded.storage_offset() + row * strides[1]
-        )
+        first = padded.storage_offset() + row * padded.stride(1)
+        around = padded.as_strided(wide.shape, padded.stride(), first)
         yield torch.sub(wide, around, out=differences).relu_()
+
+
+def _once(maps: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Changed maps; of one that stands for all pairs, one."""
+    if maps.stride(0):
+        return change(maps)
+    return change(maps[:1]).expand(len(maps), -1, -1, -1)
 
 
 def _rows_of(weight: Tensor) -> Tensor:
