@@ -11,12 +11,12 @@ READY := $(VENV)/.ready
 # own so that "sync", which removes whatever is not in the lock, does not remove it.
 UV = $$(command -v uv || echo $(VENV)/uv/bin/uv)
 
-# The environment's programs, and the data (a folder or a zip) as an absolute path: notebooks run
-# in notebooks/.
+# Recipes find the environment's programs, and what was given in variables of the shell, as it was
+# given: no quote, dollar or backtick in a name or path becomes a command.
 export PATH := $(BIN):$(PATH)
+export PROFILE := $(value PROFILE)
 ifdef DATA
-export REIDLAB_DATA := $(shell $(PYTHON) -c \
-	'import os, sys; print(os.path.abspath(os.path.expanduser(sys.argv[1])))' "$(DATA)")
+export REIDLAB_DATA := $(value DATA)
 endif
 
 .DEFAULT_GOAL := help
@@ -25,13 +25,12 @@ endif
 help: ## list the verbs
 	@echo "make VERB, where VERB is one of"
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12 | sed 's/^/  /'
-	@echo "Profiles: $$(ls config | sed -n 's/\.yaml$$//p' | tr '\n' ' ')"
+	@echo "Profiles: $$(ls studies | sed -n 's/\.py$$//p' | tr '\n' ' ')"
 
 setup: $(READY) ## set up .venv from requirements.lock (every verb does it by itself)
 
 study: $(READY) ## regenerate every table and figure: PROFILE=embedded, DATA=folder of real data
-	@snakemake --cores $(CORES) --resources gpu=1 --rerun-incomplete --quiet host reason rules \
-		--config profile=$(PROFILE)
+	@python -m reidlab study "$$PROFILE" --cores $(CORES)
 
 smoke: $(READY) ## the whole study in a minute or two, on a handful of generated people
 	@$(MAKE) --no-print-directory study PROFILE=smoke
@@ -40,7 +39,7 @@ smoke: $(READY) ## the whole study in a minute or two, on a handful of generated
 test: $(READY) lint ## every test: style, doctests, unit tests, notebooks (nbval)
 	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
 	REIDLAB_BATCH=1 REIDLAB_RESULTS=$$results python -m pytest --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout=120 tests reidlab notebooks
+		--nbval-cell-timeout=120 tests reidlab pedestrians notebooks
 
 bench: $(READY) ## time and memory beside torchreid's: STAGE=name for one, FULL=1 for full sizes
 	@python -m benchmarks.run $(STAGE) $(if $(FULL),--full)
@@ -54,12 +53,12 @@ lab: $(READY) ## open the notebooks in JupyterLab
 
 notebooks: $(READY) ## re-execute the source notebooks in place, to renew their saved outputs
 	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
-	REIDLAB_RESULTS=$$results python -m reidlab.study.steps refresh
+	REIDLAB_RESULTS=$$results python -m reidlab refresh
 
 weights: $(READY) ## remake the shipped weight that was trained on generated people (20 minutes)
 	@$(MAKE) --no-print-directory study PROFILE=pretrain
-	@python -c "from reidlab import paths, runs; \
-		print(runs.ship(runs.load_run(paths.results('pretrain') / 'runs/synthetic'), 'osnet_x0_25'))"
+	@python -c "from reidlab.runs.folder import load_run, ship; from reidlab.study import run_folder; \
+		print(ship(load_run(run_folder('pretrain', 'synthetic')), 'osnet_x0_25'))"
 
 add: $(READY) ## install another package into .venv: PACKAGE=name
 	@$(UV) pip install --python $(BIN)/python $(PACKAGE)

@@ -6,16 +6,17 @@
 #   snakemake --executor slurm --jobs 8 ...        the same graph on a cluster; on kubernetes too,
 #                                                  with the checkout on a volume that all jobs see
 #
-# `make study` does the same and sets everything up first. Every job is one command of
-# reidlab/study/steps.py that can be typed by hand.
+# `make study` does the same and sets everything up first. Every job is one command, `python -m
+# reidlab VERB`, that can be typed by hand.
 
 import os
-import re
 import sys
 
-from reidlab.study import steps as study
+from reidlab.common import paths
 from reidlab.common.errors import ReidlabError
-from reidlab.study.notebooks import failures
+from reidlab.recipe.names import GENERATED
+from reidlab.recipe.study import load
+from reidlab.study.notebooks import check_notebooks, failures
 from reidlab.study.sources import imported_by
 
 if config.get("data"):
@@ -23,18 +24,23 @@ if config.get("data"):
     os.environ["REIDLAB_DATA"] = os.path.abspath(os.path.expanduser(str(config["data"])))
 
 try:
-    PROFILE = study.load_profile(str(config.get("profile", "embedded")))
-    study.check_notebooks(PROFILE)
+    STUDY = load(str(config.get("profile", "embedded")))
+    check_notebooks(STUDY)
 except ReidlabError as error:
     sys.exit(f"\nError: {error}")
-os.environ["REIDLAB_PLAN"] = PROFILE.to_json()  # so that no job has to check it again
 
-RESULTS = os.path.relpath(PROFILE.results)
+STAMP = paths.stamp()
+RESULTS = os.path.relpath(STUDY.results)
 
 # Results are in git, and after a clone their times say nothing. What is up to date is told by
-# marks that are not in git: a fresh clone remakes everything. A mark's content changes with what
-# it stands for, since Snakemake takes a newer file of the same content for unchanged.
+# marks that are not in git: a fresh clone remakes everything, or finds at once that a run is
+# current. A mark's content changes with what it stands for, since Snakemake takes a newer file of
+# the same content for unchanged.
 DONE = f"{RESULTS}/.done"
+JOB = dict(
+    mem_mb=STUDY.resources["mem_mb"],
+    runtime=STUDY.resources["runtime"],
+)
 
 
 def code_of(*files):
@@ -47,8 +53,22 @@ def source_notebook(name):
     return f"notebooks/{name}.ipynb"
 
 
+def marks(names):
+    """The marks of all trainings of some runs."""
+    return [f"{DONE}/run/{name}/{seed}" for name in names for seed in STUDY[name].seeds]
+
+
+def before_run(wildcards):
+    """What a training waits for: its data, and the training that it starts from."""
+    run, seed = STUDY[wildcards.name], int(wildcards.seed)
+    source = run.start.run
+    start = [f"{DONE}/run/{source}/{STUDY.source_seed(run.name, seed)}"] if source else []
+    return [f"{DONE}/data/{run.config.dataset}", *start]
+
+
 wildcard_constraints:
-    name=r"[^/]+",
+    name=r"[a-z0-9-]+",
+    seed=r"\d+",
 
 
 localrules:
@@ -58,17 +78,19 @@ localrules:
 
 onstart:
     # A dry run comes nowhere near here: a plan needs no data.
+    from reidlab.study.steps import require_data
+
     try:
-        study.require_data(PROFILE)
+        require_data(STUDY)
     except ReidlabError as error:
         sys.exit(f"\nError: {error}")
-    for file in failures(PROFILE.results):
+    for file in failures(STUDY.results):
         file.unlink()
 
 
 onerror:
     # Snakemake's own report is long: the last lines say which notebook failed, where and why.
-    for file, message in failures(PROFILE.results).items():
+    for file, message in failures(STUDY.results).items():
         sys.stderr.write(f"\nError: {message}\n  The notebook as far as it came: {file}\n")
 
 
@@ -82,113 +104,69 @@ rule data:
         code_of("reidlab/data/__init__.py"),
     output:
         f"{DONE}/data/{{name}}",
+    params:
+        # Not used by the command: when other images stand where the data are, it runs again.
+        stamp=lambda wildcards: "" if wildcards.name in GENERATED else STAMP,
     message:
         "data {wildcards.name}"
-    threads: PROFILE.resources["threads"]
+    threads: STUDY.resources["threads"]
     resources:
-        mem_mb=PROFILE.resources["mem_mb"],
-        runtime=PROFILE.resources["runtime"],
+        **JOB,
     shell:
-        "{sys.executable:q} -m reidlab.study.steps data {PROFILE.name} {wildcards.name:q}"
-
-
-def one_of(names):
-    """A pattern that only these names match."""
-    return "|".join(map(re.escape, names)) or "(?!)"
-
-
-def before_run(wildcards):
-    """What a run waits for: its data, and the run that it starts from."""
-    sources = filter(None, [PROFILE.source(wildcards.name)])
-    return [
-        f"{DONE}/data/{PROFILE.runs[wildcards.name]['dataset']}",
-        *[f"{DONE}/run/{source}" for source in sources],
-    ]
+        "{sys.executable:q} -m reidlab data {STUDY.name:q} {wildcards.name:q}"
 
 
 rule run:
     input:
-        source_notebook(study.TRAINING),
-        code_of(source_notebook(study.TRAINING)),
+        [] if STUDY.keep else code_of("reidlab/training/loop.py"),
         before_run,
     output:
-        f"{RESULTS}/notebooks/{study.TRAINING}/{{name}}.ipynb",
-        f"{DONE}/run/{{name}}",
-    wildcard_constraints:
-        name=one_of(PROFILE.single),
+        f"{DONE}/run/{{name}}/{{seed}}",
     params:
         # Not used by the command: when a run's settings change, Snakemake executes it again.
-        settings=lambda wildcards: PROFILE.runs[wildcards.name],
+        settings=lambda wildcards: repr(STUDY[wildcards.name].of_seed(int(wildcards.seed))),
     message:
-        "run {wildcards.name}"
-    threads: PROFILE.resources["threads"]
+        "run {wildcards.name}, seed {wildcards.seed}"
+    threads: STUDY.resources["threads"]
     resources:
-        mem_mb=PROFILE.resources["mem_mb"],
-        runtime=PROFILE.resources["runtime"],
-        gpu=PROFILE.resources["gpu"],
+        **JOB,
+        gpu=STUDY.resources["gpu"],
     priority: 1  # the longest chain of the graph is one of runs: notebooks fill the gaps
     shell:
-        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab.study.steps run {PROFILE.name}"
-        " {wildcards.name:q}"
+        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab run {STUDY.name:q}"
+        " {wildcards.name:q} --seed {wildcards.seed}"
 
 
-# One of the runs of a family, which differ in their seeds: as above, without a notebook each.
-rule repeat:
-    input:
-        code_of("reidlab/training/loop.py"),
-        before_run,
-    output:
-        f"{DONE}/run/{{name}}",
-    wildcard_constraints:
-        name=one_of(member for family in PROFILE.families.values() for member in family),
-    params:
-        settings=lambda wildcards: PROFILE.runs[wildcards.name],
-    message:
-        "run {wildcards.name}"
-    threads: PROFILE.resources["threads"]
-    resources:
-        mem_mb=PROFILE.resources["mem_mb"],
-        runtime=PROFILE.resources["runtime"],
-        gpu=PROFILE.resources["gpu"],
-    priority: 1
-    shell:
-        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab.study.steps run {PROFILE.name}"
-        " {wildcards.name:q}"
-
-
-rule analysis:
+rule notebook:
     input:
         lambda wildcards: source_notebook(wildcards.name),
         lambda wildcards: code_of(source_notebook(wildcards.name)),
         "results/published.csv",
-        [f"{DONE}/data/{dataset}" for dataset in PROFILE.datasets],
-        lambda wildcards: [
-            f"{DONE}/run/{run}" for run in PROFILE.notebooks[wildcards.name].needs
-        ],
+        [f"{DONE}/data/{dataset}" for dataset in STUDY.datasets],
+        lambda wildcards: marks(STUDY.notebooks[wildcards.name].needs),
     output:
         f"{RESULTS}/notebooks/{{name}}.ipynb",
         f"{DONE}/notebook/{{name}}",
     params:
-        settings=lambda wildcards: PROFILE.notebooks[wildcards.name].parameters,
+        settings=lambda wildcards: STUDY.parameters(wildcards.name),
     message:
         "notebook {wildcards.name}"
-    threads: PROFILE.resources["threads"]
+    threads: STUDY.resources["threads"]
     resources:
-        mem_mb=PROFILE.resources["mem_mb"],
-        runtime=PROFILE.resources["runtime"],
-        gpu=PROFILE.resources["gpu"],
+        **JOB,
+        gpu=STUDY.resources["gpu"],
     shell:
-        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab.study.steps notebook {PROFILE.name}"
+        "OMP_NUM_THREADS={threads} {sys.executable:q} -m reidlab notebook {STUDY.name:q}"
         " {wildcards.name:q}"
 
 
 rule report:
     input:
-        [f"{DONE}/run/{name}" for name in PROFILE.runs],
-        [f"{DONE}/notebook/{name}" for name in PROFILE.notebooks],
+        marks(STUDY.runs),
+        [f"{DONE}/notebook/{name}" for name in STUDY.notebooks],
     output:
         f"{DONE}/report",
     message:
         "report"
     shell:
-        "{sys.executable:q} -m reidlab.study.steps report {PROFILE.name}"
+        "{sys.executable:q} -m reidlab report {STUDY.name:q}"

@@ -30,10 +30,10 @@ def _images(queries: int, amount: int) -> list[Tensor]:
 
 
 def _network():
-    from reidlab.models.idla import idla
+    from reidlab.models import build
 
     torch.manual_seed(0)
-    return idla().eval()
+    return build("idla").eval()
 
 
 def pairs_reidlab(amount: int, queries: int) -> Call:

@@ -4,14 +4,14 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from joblib import Parallel, delayed
 
 from pedestrians.body import Pose
@@ -19,13 +19,18 @@ from pedestrians.config import GENERATOR_VERSION, SyntheticConfig
 from pedestrians.frame import bad_box, compose, sample_box, station
 from pedestrians.person import Person, population
 from pedestrians.scene import WIDTH
-from reidlab.common.progress import track
 
 log = logging.getLogger(__name__)
 
 _DOMAIN_CODE = {"a": 0, "b": 1, "mixed": 2}
 _STREAM = {"train": 0, "test": 1, "distractor": 2}
 _RECORD = "config.json"
+_PARTS = ".parts"
+
+FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
+
+#: What shows how far the work is: (jobs, their number) -> the same jobs.
+Progress = Callable[[Iterable[None], int], Iterable[None]]
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,9 @@ _Job = tuple[SyntheticConfig, Path, list[Shot]]
 def _write(job: _Job) -> None:
     config, root, shots = job
     for shot in shots:
-        (root / shot.path).write_bytes(render(config, shot))
+        part = root / _PARTS / Path(shot.path).name
+        part.write_bytes(render(config, shot))
+        os.replace(part, root / shot.path)  # so that no file is there in parts
 
 
 def _draw_all(jobs: list[_Job], workers: int) -> Iterator[None]:
@@ -190,44 +197,74 @@ def _draw_all(jobs: list[_Job], workers: int) -> Iterator[None]:
         yield from Parallel(workers, return_as="generator")(delayed(_write)(job) for job in jobs)
 
 
-def generate(
-    config: SyntheticConfig, root: Path, workers: int | None = None, progress: bool = True
-) -> Path:
-    """Write the data set of ``config`` to the folder ``root``, unless it is already there.
+@lru_cache(maxsize=8)
+def _planned(config: SyntheticConfig) -> frozenset[str]:
+    return frozenset(shot.path for shot in plan(config))
 
-    A finished folder holds ``config.json`` with the config and the generator's version. One that
-    differs, or that an interrupted call left behind, is replaced.
+
+def _missing(config: SyntheticConfig, root: Path) -> set[str]:
+    """Paths of the images that are not there, or are empty."""
+    there = {
+        f"{folder}/{file.name}"
+        for folder in FOLDERS
+        if (root / folder).is_dir()
+        for file in os.scandir(root / folder)
+        if file.stat().st_size
+    }
+    return _planned(config) - there
+
+
+def is_whole(config: SyntheticConfig, root: Path) -> bool:
+    """Whether a folder holds the data set of ``config``, finished, with every image."""
+    return _says(Path(root) / _RECORD, config) and not _missing(config, Path(root))
+
+
+def _says(record: Path, config: SyntheticConfig) -> bool:
+    return record.is_file() and record.read_text(encoding="utf-8") == _record(config)
+
+
+def generate(
+    config: SyntheticConfig,
+    root: Path,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write the data set of ``config`` to the folder ``root``: those images that it lacks.
+
+    A finished folder holds ``config.json`` with the config and the generator's version. A folder
+    of another config or version is replaced. An interrupted call is taken up where it ended, and
+    images that were deleted are drawn again. Several processes at once take turns.
 
     Args:
         config: what to draw.
         root: the folder that will hold bounding_box_train, query and bounding_box_test.
         workers: processes; None takes one per core. The bytes do not depend on it.
-        progress: show a progress bar.
+        progress: wraps the iteration over the jobs, given their number, as
+            ``lambda jobs, total: tqdm(jobs, total=total)`` does.
 
     Returns:
         ``root``.
     """
     root = Path(root)
-    record = root / _RECORD
-    if record.is_file() and record.read_text(encoding="utf-8") == _record(config):
+    if is_whole(config, root):
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
-    shots = plan(config)
-    # Runs of one camera keep that camera's scene in a worker's cache.
-    shots.sort(key=lambda s: (s.camid, s.path))
-    workers = min(workers or os.cpu_count() or 1, max(1, len(shots) // 100))
-    log.info("drawing %d synthetic images into %s with %d workers", len(shots), root, workers)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
-        folder = Path(scratch) / root.name
-        for name in ("bounding_box_train", "query", "bounding_box_test"):
-            (folder / name).mkdir(parents=True)
-        jobs = [(config, folder, shots[i : i + 50]) for i in range(0, len(shots), 50)]
+    with FileLock(root.with_name(f".{root.name}.drawing")):
+        record, begun = root / _RECORD, root / _PARTS / _RECORD
+        if not _says(record, config) and not _says(begun, config):
+            shutil.rmtree(root, ignore_errors=True)
+        for name in (*FOLDERS, _PARTS):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        begun.write_text(_record(config), encoding="utf-8")
+        missing = _missing(config, root)
+        shots = [shot for shot in plan(config) if shot.path in missing]
+        # Runs of one camera keep that camera's scene in a worker's cache.
+        shots.sort(key=lambda s: (s.camid, s.path))
+        workers = min(workers or os.cpu_count() or 1, max(1, len(shots) // 100))
+        log.info("drawing %d synthetic images into %s with %d workers", len(shots), root, workers)
+        jobs = [(config, root, shots[i : i + 50]) for i in range(0, len(shots), 50)]
         done = _draw_all(jobs, workers)
-        if progress:
-            done = track(done, f"drawing {root.name}", len(jobs))
-        deque(done, maxlen=0)
-        (folder / _RECORD).write_text(_record(config), encoding="utf-8")
-        if root.exists():
-            shutil.rmtree(root)
-        folder.rename(root)
+        deque(progress(done, len(jobs)) if progress else done, maxlen=0)
+        os.replace(begun, record)
+        shutil.rmtree(root / _PARTS)
     return root

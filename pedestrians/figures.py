@@ -8,7 +8,7 @@ from PIL import Image
 
 from pedestrians.body import Pose, build
 from pedestrians.config import SyntheticConfig
-from pedestrians.dataset import Shot, people, pid_of, plan, render
+from pedestrians.dataset import Shot, people, pid_of, render
 from pedestrians.draw import Light, draw
 from pedestrians.person import Person, sample_person
 from pedestrians.scene import noise
@@ -96,14 +96,3 @@ def lookalikes(config: SyntheticConfig, split: str = "test") -> list[list[int]]:
         if person.group:
             groups.setdefault(person.group, []).append(pid_of(config, split, index))
     return sorted((sorted(g) for g in groups.values() if len(g) > 1), key=lambda g: (-len(g), g))
-
-
-def shots_of(config: SyntheticConfig, pid: int) -> list[Shot]:
-    """The shots of one identity, in the order of the plan."""
-    return [
-        s
-        for s in plan(config)
-        if s.kind == "good"
-        and s.split != "distractor"
-        and pid_of(config, s.split, s.person) == pid
-    ]

@@ -7,6 +7,8 @@ The strong baseline (Luo et al., CVPRW 2019) minimises their sum,
 with L_ID on the classifier's scores and the other two on the features themselves.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -243,6 +245,33 @@ class CenterLoss(nn.Module):
             )
         difference = _single_or_double(features) - self.centers[labels]
         return difference.square().sum(1).mean()
+
+
+def chance_loss(classes: int) -> float:
+    """Cross entropy of a classifier that finds all ``classes`` equally likely: log C, in nats.
+
+    >>> round(chance_loss(751), 3)
+    6.621
+    """
+    return math.log(classes)
+
+
+def floor_loss(classes: int, smoothing: float) -> float:
+    """Lowest label-smoothed cross entropy that any classifier can reach: the targets' entropy.
+
+    A target has 1 - ε + ε/C on the true class and ε/C on each of the others. The loss is that
+    target's entropy plus the (never negative) divergence of the prediction from it.
+
+    >>> round(floor_loss(751, 0.1), 3)
+    0.986
+    >>> floor_loss(751, 0.0)
+    0.0
+    """
+    if smoothing == 0:
+        return 0.0
+    other = smoothing / classes
+    true = 1 - smoothing + other
+    return -true * math.log(true) - (classes - 1) * other * math.log(other)
 
 
 def _single_or_double(features: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from reidlab.losses import (
     ImprovedTriplet,
     LabelSmoothedCrossEntropy,
 )
-from reidlab.models import Features
+from reidlab.models import Branch, Features
 from reidlab.recipe.config import TrainConfig
 from reidlab.training.objective import Objective
 
@@ -226,7 +226,7 @@ def test_centre_loss_equals_a_loop_in_value_and_gradient():
 class NeckAndHead(nn.Module):
     """What an objective asks of a network: a branch, and its classifier."""
 
-    id_dims = (5,)
+    branches = (Branch(5, 5),)
 
     def make_head(self, branch: int, classes: int) -> nn.Module:
         return nn.Linear(5, classes, bias=False)
@@ -274,6 +274,32 @@ def test_combined_loss_equals_loops_in_value_and_gradient(triplet):
     objective.eval()  # a validation loss is the ID loss alone
     _, loss = objective(Features(behind, [behind], [before]), labels)
     assert loss.item() == pytest.approx(naive_smoothed(one @ weight.T, labels, 0.1), rel=1e-6)
+
+
+class TwoBranches(nn.Module):
+    """A network whose classifiers and metric losses see features of different sizes."""
+
+    branches = (Branch(3, 5), Branch(4, 2))
+
+
+def test_classifiers_and_centres_have_the_sizes_of_their_branches():
+    config = TrainConfig(
+        sampler="identities", triplet="soft", center_weight=0.3, label_smoothing=0.0
+    )
+    objective = Objective(config, TwoBranches(), classes=6)
+    assert [head.weight.shape for head in objective.heads] == [(6, 3), (6, 4)]
+    assert [center.centers.shape for center in objective.centers] == [(6, 5), (6, 2)]
+    torch.manual_seed(0)
+    ids, metrics = [torch.randn(8, 3), torch.randn(8, 4)], [torch.randn(8, 5), torch.randn(8, 2)]
+    labels = torch.arange(4).repeat_interleave(2)
+    _, loss = objective(Features(torch.cat(ids, 1), ids, metrics), labels)
+    parts = [
+        naive_smoothed(head(x), labels, 0.0)
+        + naive_triplet(y, labels, None)
+        + 0.3 * naive_centre(y, labels, center.centers)
+        for head, center, x, y in zip(objective.heads, objective.centers, ids, metrics)
+    ]
+    assert loss.item() == pytest.approx(sum(parts) / 2, rel=1e-5)
 
 
 def test_centre_optimiser_equals_dividing_the_gradient_by_the_weight():

@@ -14,8 +14,7 @@ from reidlab.common.errors import ReidlabError
 
 log = logging.getLogger(__name__)
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "float32", "bfloat16")
+FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -66,19 +65,23 @@ def pick(device: str = "auto", precision: str = "auto") -> Compute:
     Raises:
         ReidlabError: an unknown word, or a device that this machine does not have.
     """
-    if device not in DEVICES or precision not in PRECISIONS:
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if device not in ("auto", *present) or precision not in ("auto", *FORMATS):
         raise ReidlabError(
-            f"device={device!r}, precision={precision!r}: device is one of {', '.join(DEVICES)}; "
-            f"precision one of {', '.join(PRECISIONS)}."
+            f"device={device!r}, precision={precision!r}: device is one of auto, "
+            f"{', '.join(present)}; precision one of auto, {', '.join(FORMATS)}."
         )
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        device = next((name for name, there in present.items() if there), "cpu")
-    elif not present.get(device, True):
+        device = next(name for name, there in present.items() if there)
+    elif not present[device]:
         raise ReidlabError(f'this machine has no {device} device; use device="auto" or "cpu".')
     if precision == "auto":
         precision = "bfloat16" if _has_bfloat16(device) else "float32"
-    return Compute(torch.device(device), getattr(torch, precision))
+    return Compute(torch.device(device), FORMATS[precision])
 
 
 def _has_compiler() -> bool:

@@ -1,5 +1,6 @@
 """Every path of the study, from one root: notebooks, papermill and nbval all agree on them."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 NOTEBOOKS = ROOT / "notebooks"
-CONFIG = ROOT / "config"
+STUDIES = ROOT / "studies"
 
 
 def _from_env(variable: str, default: Path | None) -> Path | None:
@@ -32,3 +33,16 @@ def cache() -> Path:
 def data_root() -> Path | None:
     """Folder of the real data sets and weights, from ``REIDLAB_DATA``; None when not set."""
     return _from_env("REIDLAB_DATA", None)
+
+
+def stamp() -> str:
+    """What stands in the folder of the real data: names, sizes and times, two folders deep.
+
+    It changes when files there are changed, added or replaced, and when another folder is named.
+    """
+    root = data_root()
+    if root is None or not root.exists():
+        return ""
+    files = sorted([root, *root.glob("*"), *root.glob("*/*"), *root.glob("*/*/*")])
+    seen = [f"{file}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files]
+    return hashlib.sha256("\n".join(seen).encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -1,48 +1,18 @@
 """Where images come from: ``load(name, root)`` gives any dataset of the study."""
 
+import dataclasses
+import functools
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 
-from reidlab.common import paths
+from reidlab.common import once, paths
 from reidlab.common.errors import DataError
-from reidlab.data.readers import (
-    cuhk01,
-    cuhk03,
-    dukemtmc,
-    folder,
-    grid,
-    ilids,
-    last,
-    market1501,
-    msmt17,
-    prid2011,
-    viper,
-)
-from reidlab.data.table import Dataset, make_table
-from reidlab.recipe.names import SPLITS, split
-
-#: Each of them has DATASETS (name -> description), load(name, root) and locate(name, root).
-READERS = [market1501, dukemtmc, cuhk03, msmt17, last, folder]
-READERS += [viper, cuhk01, grid, prid2011, ilids]
-
-#: The sets of photographs, which need files of the user's: name -> description.
-REAL = {name: what for reader in READERS for name, what in reader.DATASETS.items()}
-#: Those that come in several splits, also with the number of one.
-NUMBERED = {
-    f"{name}-{number}": f"{REAL[name]}, split {number}"
-    for name, count in SPLITS.items()
-    for number in range(count)
-}
-REAL |= NUMBERED
-
-
-def names() -> list[str]:
-    """Every name that :func:`load` knows."""
-    from pedestrians import CONFIGS
-
-    return [*REAL, *CONFIGS]
+from reidlab.common.progress import track
+from reidlab.data.table import Dataset, copies, make_table
+from reidlab.recipe.names import DATASETS, GENERATED, SPLITS, reader
 
 
 def load(name: str, root: str | Path | None = None) -> Dataset:
@@ -56,10 +26,27 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
     Raises:
         DataError: an unknown name, or data that are absent or not what they should be.
     """
-    place = _folder(name, root)
-    if name in REAL:
-        return _reader(name).load(name, place)
-    return market1501.load_market_layout(name, place, images_are_public=True)
+    dataset = _reader(name).load(name, _folder(name, root))
+    if not dataset.has_cameras and (same := copies(dataset.query, dataset.gallery)):
+        note = (
+            f"{same} of {len(dataset.query)} query images lie in the gallery, too, byte for byte: "
+            "each finds itself, and without cameras nothing leaves it out."
+        )
+        dataset = dataclasses.replace(dataset, note=f"{dataset.note} {note}".strip())
+    return dataset
+
+
+@functools.cache
+def fingerprint_here(name: str, root: Path | None) -> str | None:
+    """Fingerprint of a data set that is on this machine; None where nothing is there yet.
+
+    Raises:
+        DataError: what is there is not what it should be.
+    """
+    if name not in GENERATED:
+        return load(name, root).fingerprint if root else None
+    drawn = (paths.cache() / "synthetic" / name / "config.json").is_file()
+    return load(name).fingerprint if drawn else None
 
 
 def locate(name: str, root: str | Path | None = None) -> Path:
@@ -68,41 +55,54 @@ def locate(name: str, root: str | Path | None = None) -> Path:
     Raises:
         DataError: an unknown name, or nothing there.
     """
-    place = _folder(name, root)
-    return _reader(name).locate(name, place) if name in REAL else place
+    return _reader(name).locate(name, _folder(name, root))
 
 
 def read_junk(name: str, root: str | Path | None = None) -> pd.DataFrame:
     """The junk images (pid -1) of a set, columns as in :class:`Dataset`; most sets have none."""
-    place = _folder(name, root)
-    reader = _reader(name) if name in REAL else market1501
-    return reader.read_junk(name, place) if hasattr(reader, "read_junk") else make_table([])
+    module, place = _reader(name), _folder(name, root)
+    return module.read_junk(name, place) if hasattr(module, "read_junk") else make_table([])
+
+
+def names() -> list[str]:
+    """Every name that :func:`load` knows."""
+    numbered = [f"{name}-{split}" for name, count in SPLITS.items() for split in range(count)]
+    return [*DATASETS, *numbered, *GENERATED]
 
 
 def _reader(name: str) -> ModuleType:
-    return next(one for one in READERS if split(name)[0] in one.DATASETS)
+    module = reader(name)
+    if module is None:
+        numbered = ", ".join(f"{base}-0 to -{count - 1}" for base, count in SPLITS.items())
+        raise DataError(
+            f"no dataset is called {name!r}. Known: {', '.join([*DATASETS, *GENERATED])}; and by "
+            f"the number of a split {numbered}."
+        )
+    return import_module(f"reidlab.data.readers.{module}")
 
 
 def _folder(name: str, root: str | Path | None) -> Path:
-    if name in REAL:
-        chosen = Path(root) if root is not None else paths.data_root()
-        if chosen is None:
-            raise DataError(
-                f"{name} needs its files: give root=, or set REIDLAB_DATA (make study DATA=...) "
-                "to the folder that holds the official archive."
-            )
-        return chosen
-    from pedestrians import CONFIGS, generate
-
-    if name not in CONFIGS:
-        known = [each for each in names() if each not in NUMBERED]
-        numbered = ", ".join(f"{name} -0 to -{count - 1}" for name, count in SPLITS.items())
+    if name in GENERATED:
+        return _generated(name)  # in the cache, never among somebody's archives
+    chosen = Path(root) if root is not None else paths.data_root()
+    if chosen is None:
         raise DataError(
-            f"no dataset is called {name!r}. Known: {', '.join(known)}; also with the number of a "
-            f"split: {numbered}."
+            f"{name} needs its files: give root=, or set REIDLAB_DATA (make study DATA=...) "
+            "to the folder that holds the official archive."
         )
-    # Generated sets live in the cache, never among somebody's archives.
-    return generate(CONFIGS[name], paths.cache() / "synthetic" / name)
+    return chosen
 
 
-__all__ = ["READERS", "REAL", "Dataset", "load", "locate", "names", "read_junk"]
+def _generated(name: str) -> Path:
+    from pedestrians import CONFIGS, generate, is_whole
+
+    config, place = CONFIGS[name], paths.cache() / "synthetic" / name
+    if not is_whole(config, place):
+        with once.place_named(place.parent):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with once.held(place):
+                generate(config, place, progress=lambda jobs, n: track(jobs, f"draw {name}", n))
+    return place
+
+
+__all__ = ["Dataset", "load", "locate", "names", "read_junk"]

@@ -1,40 +1,32 @@
 """Decode once: every consumer reads the same uint8 images from a file of the cache."""
 
 import hashlib
+import io
 import logging
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zlib
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from reidlab.common import paths
+from reidlab.common import once, paths
 from reidlab.common.errors import DataError
 from reidlab.common.parallel import in_order
 from reidlab.common.progress import track
+from reidlab.data.image import read_image
 
 log = logging.getLogger(__name__)
 
-#: Images that one thread decodes at a time.
+#: Images that one thread decodes, or checks, at a time.
 BLOCK = 32
 
 
 def decode(frame: pd.DataFrame, height: int, width: int) -> Tensor:
     """Images of a table as one uint8 tensor, decoded and resized at most once per machine.
-
-    The pixels live in a memory-mapped file of the cache, see :class:`ImageStore`, stored
-    (N, H, W, 3) and viewed as (N, 3, H, W): that is PyTorch's channels-last layout, which the
-    networks run fastest in.
 
     Args:
         frame: table with a ``path`` column.
@@ -42,30 +34,26 @@ def decode(frame: pd.DataFrame, height: int, width: int) -> Tensor:
         width: pixels, likewise.
 
     Returns:
-        (N, 3, height, width) uint8, RGB. Writing to it changes no file.
+        (N, 3, height, width) uint8, RGB, channels-last, mapped from the cache. Writing to it
+        changes no file.
 
     Raises:
-        DataError: an image that cannot be read; the message names it. An empty table.
+        DataError: see :class:`ImageStore`.
     """
-    with ImageStore(frame, height, width) as store:
-        if not store.complete:
-            # Threads suffice: Pillow drops the interpreter lock while it decodes and resizes.
-            blocks = in_order(store.decode, store.blocks(BLOCK), os.cpu_count() or 1)
-            for _ in track(blocks, "decode", len(store.blocks(BLOCK))):
-                pass
-    return store.read(slice(0, len(store)))
+    store = ImageStore(frame, height, width)
+    for _ in in_order(store.check, store.blocks(BLOCK), os.cpu_count() or 1):
+        pass
+    return store.map(slice(0, len(store)))
 
 
 class ImageStore:
-    """The decoded images of a table: a file of the cache that fills while it is read.
+    """The decoded images of a table: a file of the cache, made when it is not there.
 
-    Blocks of images can be read in any order and by several threads. Those that the file does not
-    hold yet are decoded, handed out and written to it; once it is whole, it gets its name and
-    serves every later reader. Its name is a hash of path, size and modification time of every
-    image, so changed files are decoded again. Use it as a context: leaving it by an error, or
-    before all images were read, leaves no file.
-
-    No block is kept in memory by the store, and none is mapped longer than its tensor lives.
+    It is a NumPy file (N, H, W, 3), viewed as (N, 3, H, W): that is PyTorch's channels-last
+    layout, which the networks run fastest in. Behind the pixels stands a CRC-32 of each image,
+    and no pixel is handed out unchecked. The file's name is a hash of path, size and modification
+    time of every image, so changed files are decoded again. Blocks can be read by several
+    threads; none is in memory longer than its tensor lives.
 
     Args:
         frame: table with a ``path`` column.
@@ -74,7 +62,8 @@ class ImageStore:
         keep: write the file. Without, a table that has none yet is decoded at each reading.
 
     Raises:
-        DataError: the table is empty, a file is gone, or the disk is too full for the store.
+        DataError: the table is empty, a file is gone or cannot be read as an image, or the cache
+            is full or closed.
     """
 
     def __init__(self, frame: pd.DataFrame, height: int, width: int, keep: bool = True) -> None:
@@ -83,12 +72,15 @@ class ImageStore:
             raise DataError("the table lists no image; expected at least one row")
         self.shape = (len(self.files), height, width, 3)
         self.file = paths.cache() / "images" / f"{_key(self.files, height, width)}.npy"
-        self.complete = self.file.exists()
-        self.offset = np.lib.format.open_memmap(self.file, "r").offset if self.complete else 0
-        self._keep = keep and not self.complete
-        self._written = np.zeros(len(self.files), dtype=bool)
-        self._scratch: Path | None = None
-        self._start = time.perf_counter()
+        self._header = _header(self.shape)
+        self._bytes = height * width * 3  # of an image
+        size = len(self._header) + len(self) * (self._bytes + 4)
+        if keep:
+            once.make(self.file, lambda: self._has(size), self._write, size)
+        self.complete = self._has(size)
+        if self.complete:
+            start = size - 4 * len(self)
+            self._checksums = np.fromfile(self.file, "<u4", offset=start)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -98,98 +90,70 @@ class ImageStore:
         return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
 
     def read(self, block: slice) -> Tensor:
-        """(B, 3, H, W) uint8, RGB, channels-last. Writing to it changes no file."""
-        if not self.complete:
-            return self.decode(block)
-        shape = (block.stop - block.start, *self.shape[1:])
-        start = self.offset + block.start * int(np.prod(self.shape[1:]))
-        pixels = np.memmap(self.file, np.uint8, mode="c", offset=start, shape=shape)
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
-
-    def decode(self, block: slice) -> Tensor:
-        """The same from the image files; the store keeps them.
+        """(B, 3, H, W) uint8, RGB, channels-last. Writing to it changes no file.
 
         Raises:
-            DataError: an image that cannot be read; the message names it. The disk is full.
+            DataError: as :meth:`check`; without a file, an image that cannot be read.
         """
+        if not self.complete:
+            return torch.from_numpy(self._decode(block)).permute(0, 3, 1, 2)
+        self.check(block)
+        return self.map(block)
+
+    def map(self, block: slice) -> Tensor:
+        """The same from the file, not checked."""
+        return torch.from_numpy(self._pixels(block)).permute(0, 3, 1, 2)
+
+    def check(self, block: slice) -> None:
+        """Compare pixels with their checksums.
+
+        Raises:
+            DataError: they changed since they were decoded.
+        """
+        pixels = self._pixels(block)
+        for image, expected, source in zip(pixels, self._checksums[block], self.files[block]):
+            if zlib.crc32(image) != expected:
+                raise DataError(
+                    f"{self.file} is damaged: it holds other pixels of {source} than were written "
+                    "there. Delete it; it is made again when it is needed."
+                )
+
+    def _pixels(self, block: slice) -> np.ndarray:
+        shape = (block.stop - block.start, *self.shape[1:])
+        start = len(self._header) + block.start * self._bytes
+        return np.memmap(self.file, np.uint8, mode="c", offset=start, shape=shape)
+
+    def _has(self, size: int) -> bool:
+        return self.file.is_file() and self.file.stat().st_size == size
+
+    def _decode(self, block: slice) -> np.ndarray:
         _, height, width, _ = self.shape
-        pixels = np.stack([read_image(file, height, width) for file in self.files[block]])
-        if self._scratch is not None:
-            # Written, not mapped: a full disk is an error then, and not the death of the process.
-            with self._scratch.open("r+b") as file, self._full_disk_named():
-                file.seek(self.offset + block.start * pixels[0].nbytes)
+        return np.stack([read_image(file, height, width) for file in self.files[block]])
+
+    def _write(self, scratch: Path) -> None:
+        start = time.perf_counter()
+        checksums: list[int] = []
+        # Threads suffice: Pillow drops the interpreter lock while it decodes and resizes.
+        blocks = in_order(self._decode, self.blocks(BLOCK), os.cpu_count() or 1)
+        # Written, not mapped: a full disk is an error then, and not the death of the process.
+        with scratch.open("wb") as file:
+            file.write(self._header)
+            for pixels in track(blocks, "decode", len(self.blocks(BLOCK))):
                 file.write(pixels)
-            self._written[block] = True
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
-
-    def __enter__(self) -> Self:
-        if self._keep:
-            folder = self.file.parent
-            folder.mkdir(parents=True, exist_ok=True)
-            if shutil.disk_usage(folder).free < np.prod(self.shape):
-                raise self._disk_full()
-            handle, scratch = tempfile.mkstemp(dir=folder, prefix=".decoding-", suffix=".npy")
-            os.close(handle)
-            self._scratch = Path(scratch)
-            whole = np.lib.format.open_memmap(scratch, "w+", np.uint8, self.shape)
-            self.offset = whole.offset
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._scratch is None:
-            return
-        scratch, self._scratch = self._scratch, None
-        try:
-            if kind is None and self._written.all():
-                self._publish(scratch)
-        finally:
-            scratch.unlink(missing_ok=True)
-
-    def _publish(self, scratch: Path) -> None:
-        with scratch.open("r+b") as file:
+                checksums += map(zlib.crc32, pixels)
+            file.write(np.array(checksums, "<u4"))
+            file.flush()
             os.fsync(file.fileno())  # or a crash of the machine could leave a store of zeros
-        os.replace(scratch, self.file)
-        self.complete = True
-        seconds = time.perf_counter() - self._start
-        count, height, width, _ = self.shape
-        log.info("decoded %d images to %dx%d in %.1f s", count, height, width, seconds)
-
-    @contextmanager
-    def _full_disk_named(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise self._disk_full() from error
-
-    def _disk_full(self) -> DataError:
-        return DataError(
-            f"{self.file.parent} has no room for {len(self)} decoded images "
-            f"({np.prod(self.shape) / 1e9:.1f} GB). Make some there, or set REIDLAB_CACHE to a "
-            "folder on a larger disk."
-        )
+        seconds = time.perf_counter() - start
+        log.info("decoded %d images to %dx%d in %.1f s", *self.shape[:3], seconds)
 
 
-def read_image(file: Path, height: int, width: int) -> np.ndarray:
-    """One image file as (height, width, 3) uint8 RGB.
-
-    Raises:
-        DataError: the file is missing, cut short or not an image.
-    """
-    try:
-        with Image.open(file) as image:
-            rgb = image.convert("RGB")
-            if rgb.size != (width, height):
-                rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
-            return np.asarray(rgb)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{file} cannot be read as an image ({error}). Restore it from the original archive."
-        ) from error
+def _header(shape: tuple[int, ...]) -> bytes:
+    """How NumPy begins a file of such an array."""
+    header = io.BytesIO()
+    array = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, array)
+    return header.getvalue()
 
 
 def _key(files: list[Path], height: int, width: int) -> str:

@@ -1,14 +1,18 @@
 """A dataset is three tables of images: train, query and gallery."""
 
 import hashlib
+import os
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from reidlab.common.errors import DataError
+from reidlab.recipe import names
 
 COLUMNS = ["path", "pid", "camid"]
 JUNK_PID = -1
@@ -24,8 +28,6 @@ class Dataset:
         train: images to learn from; columns ``path`` (absolute, str), ``pid``, ``camid`` (int).
         query: the probes, same columns.
         gallery: what is searched, same columns; distractors (pid 0) stay, junk (pid -1) does not.
-        images_are_public: True only for generated people. Photographs of real people may be
-            looked at on one's own screen, but never in committed results.
         fingerprint: hash over split, file name and size of every image.
         has_cameras: False where nobody knows the camera of an image. Then every image has a
             ``camid`` of its own, and ranking goes without the same-camera rule:
@@ -39,11 +41,15 @@ class Dataset:
     train: pd.DataFrame
     query: pd.DataFrame
     gallery: pd.DataFrame
-    images_are_public: bool = False
     fingerprint: str = ""
     has_cameras: bool = True
     note: str = ""
     single_shot: bool = False
+
+    @property
+    def may_be_shown(self) -> bool:
+        """Whether pictures of it may be kept and published, see `names.may_be_shown`."""
+        return names.may_be_shown(self.name)
 
     def splits(self) -> dict[str, pd.DataFrame]:
         """The three tables by name, in the order in which they are used."""
@@ -113,15 +119,35 @@ def fingerprint(
         splits: the tables.
         labels: hash pid and camid too, where file names do not hold them.
         content: path -> what stands for the image's content instead of its file's size.
+
+    Raises:
+        DataError: an empty file.
     """
     digest = hashlib.sha256()
     for split, frame in splits.items():
         for path, pid, camid in frame[COLUMNS].itertuples(index=False):
-            file = Path(path)
-            size = file.stat().st_size if content is None else content[path]
+            size = os.stat(path).st_size if content is None else content[path]
+            if not size:
+                raise DataError(f"{path} is empty. Put the image in its place, or take it out.")
             label = f":{pid}:{camid}" if labels else ""
-            digest.update(f"{split}/{file.name}:{size}{label}\n".encode())
+            digest.update(f"{split}/{os.path.basename(path)}:{size}{label}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def copies(query: pd.DataFrame, gallery: pd.DataFrame) -> int:
+    """How many query images lie in the gallery, too, byte for byte."""
+    by_size: dict[int, list[str]] = {}
+    for path in gallery.path:
+        by_size.setdefault(os.stat(path).st_size, []).append(path)
+    sums = lru_cache(maxsize=None)(checksum)
+    return sum(
+        sums(path) in map(sums, by_size.get(os.stat(path).st_size, [])) for path in query.path
+    )
+
+
+def checksum(path: str) -> int:
+    """CRC-32 of a file."""
+    return zlib.crc32(Path(path).read_bytes())
 
 
 #: What to do about a set that is not what was published.

@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from pedestrians import CONFIGS
 from reidlab.common.errors import ReidlabError
 from reidlab.data.batches import IMAGENET_MEAN, IMAGENET_STD, normalise
-from reidlab.models.fold import fold_batch_norm
+from reidlab.models.inference import fold_batch_norm
 from reidlab.models.osnet import ChannelGate
 from reidlab.runs.folder import Run, load_model, load_run, read_json
 

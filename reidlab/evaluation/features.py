@@ -1,9 +1,10 @@
-"""From images to features, on whatever device there is."""
+"""From images to features: those of a run, of a network in training, of any images."""
 
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 import torch
@@ -16,8 +17,8 @@ from reidlab.common.progress import track
 from reidlab.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from reidlab.data.store import ImageStore
 from reidlab.metrics.scores import FeatureSet
-from reidlab.models.fold import fold_batch_norm
-from reidlab.models.fused import fuse
+from reidlab.models.inference import fold_batch_norm, fuse
+from reidlab.runs.folder import Run, load_model
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,43 @@ CPU_BATCH_BYTES = 8 * 2**20
 MAX_WORKERS = 8
 
 
+def of_run(run: Run, frame: pd.DataFrame) -> FeatureSet:
+    """Features of images as a run's own evaluation makes them.
+
+    Everything that scores, ranks or compares with a finished run gets its features here.
+
+    Args:
+        run: a finished run with its weights.
+        frame: table with ``path``, ``pid``, ``camid``, say the gallery of a data set.
+
+    Raises:
+        StudyError: the run's weights are another training's.
+        WeightsError: they are not here.
+        DataError: see :class:`reidlab.data.store.ImageStore`.
+    """
+    return of_model(load_model(run), frame, run.config)
+
+
+def of_model(model: nn.Module, frame: pd.DataFrame, config: Mapping[str, Any]) -> FeatureSet:
+    """Features of images as a recipe has them, for a network that may still be in training.
+
+    Args:
+        model: returns ``Features``; it is left as it is.
+        frame: table with ``path``, ``pid``, ``camid``.
+        config: the fields of its ``TrainConfig``.
+    """
+    return embed(model, frame, config["height"], config["width"], **how(config))
+
+
+def how(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Device, precision and mirror image of a recipe, as :func:`extract` takes them.
+
+    Recipes of older run folders lack some of these.
+    """
+    chosen = {key: config.get(key, "auto") for key in ("device", "precision")}
+    return chosen | {"mirror": config.get("flip_test", False)}
+
+
 def extract(
     model: nn.Module,
     images: Tensor,
@@ -40,6 +78,7 @@ def extract(
     device: str = "auto",
     precision: str = "auto",
     progress: bool = True,
+    mirror: bool = False,
 ) -> Tensor:
     """Embeddings of images, in evaluation mode.
 
@@ -47,11 +86,14 @@ def extract(
         model: returns ``Features``. It is left as it is: a copy in evaluation mode, with its
             batch norms folded into its convolutions, does the work.
         images: (N, 3, H, W) uint8, as from :func:`reidlab.data.store.decode`.
-        batch_size: images at a time; None lets the network and the machine decide. The result
-            does not depend on it, nor on the number of threads.
+        batch_size: images at a time; None lets the network and the machine decide. It may change
+            the order in which a library adds up: a feature then moves by 1e-6 of its length in
+            float32, and by a rounding of its 8 bits in bfloat16. The number of threads changes
+            nothing.
         device: see :func:`reidlab.common.device.pick`.
         precision: see :func:`reidlab.common.device.pick`.
         progress: show a bar where somebody watches.
+        mirror: the mean of the features of each image and of its mirror image.
 
     Returns:
         (N, D) float32 on the CPU.
@@ -61,8 +103,7 @@ def extract(
     """
     if not len(images):
         raise DataError("no images to extract features from; expected at least one")
-    compute = pick(device, precision)
-    network = _Network(model, compute, images.shape[2:], batch_size)
+    network = _Network(model, pick(device, precision), images.shape[2:], batch_size, mirror)
     starts = range(0, len(images), network.batch_size)
     blocks = [slice(start, min(start + network.batch_size, len(images))) for start in starts]
     return network.over(blocks, images.__getitem__, progress)
@@ -80,8 +121,8 @@ def embed(
 ) -> FeatureSet:
     """A split's table as features with their pids and camids, ready for ranking.
 
-    The first time, images are decoded while the network works; later they come from the
-    cache. Either way only a few batches are in memory at a time.
+    The first time, images are decoded into the cache; later they come from there. Either way only
+    a few batches are in memory at a time.
 
     Args:
         model: see :func:`extract`.
@@ -91,24 +132,22 @@ def embed(
         device: see :func:`reidlab.common.device.pick`.
         precision: see :func:`reidlab.common.device.pick`.
         keep: write the decoded images to the cache, 3 · height · width bytes an image.
-        mirror: the mean of the features of each image and of its mirror image.
+        mirror: see :func:`extract`.
 
     Raises:
         DataError: see :class:`reidlab.data.store.ImageStore`.
     """
     start = time.perf_counter()
     compute = pick(device, precision)
-    with ImageStore(frame, height, width, keep) as store:
-        network = _Network(model, compute, (height, width), mirror=mirror)
-        features = network.over(store.blocks(network.batch_size), store.read)
+    store = ImageStore(frame, height, width, keep)
+    network = _Network(model, compute, (height, width), mirror=mirror)
+    features = network.over(store.blocks(network.batch_size), store.read)
     seconds = time.perf_counter() - start
     log.info(
         "features of %d images in %.1f s: %.0f images/s (%s)",
         *(len(frame), seconds, len(frame) / seconds, compute),
     )
-    return FeatureSet(
-        features, torch.tensor(frame.pid.to_numpy()), torch.tensor(frame.camid.to_numpy())
-    )
+    return FeatureSet.of(features, frame)
 
 
 class _Network:
@@ -143,6 +182,8 @@ class _Network:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> (B, D) float32, both where the network is."""
+        if len(images) == 1:  # libraries round a batch of one otherwise: by 0.4 % in bfloat16
+            return self(images.expand(2, -1, -1, -1))[:1]
         rows = images.permute(0, 2, 3, 1).flatten(2).float()  # (B, H, W · 3)
         rows.sub_(self.mean).div_(self.std)
         batch = rows.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)

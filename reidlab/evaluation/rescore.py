@@ -3,11 +3,10 @@
 A run is scored once, by the distance of its profile. Its features do not depend on that: they are
 computed once, and can then be ranked in any :class:`Way`. One way, by hand:
 
-    python -m reidlab.evaluation.rescore market1501 market-msmt17 cosine --rerank --against cosine
+    python -m reidlab rescore market1501 market-msmt17 cosine --rerank --against cosine
 """
 
 import argparse
-import logging
 import shlex
 import sys
 from dataclasses import dataclass
@@ -16,15 +15,14 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from reidlab import data
+from reidlab import data, study
 from reidlab.common.errors import ReidlabError
-from reidlab.evaluation.features import embed
-from reidlab.metrics.distances import known_distance
+from reidlab.evaluation.features import of_run
 from reidlab.metrics.rerank import rerank
 from reidlab.metrics.scores import FeatureSet, Ranking, evaluate
-from reidlab.runs.folder import Run, load_model
+from reidlab.recipe.names import minkowski_order
+from reidlab.runs.folder import Run
 from reidlab.statistics import bootstrap
-from reidlab.study import steps as study
 
 
 @dataclass(frozen=True)
@@ -32,10 +30,10 @@ class Way:
     """How features become a ranking.
 
     Attributes:
-        distance: see :func:`reidlab.metrics.distances.known_distance`.
+        distance: see :func:`reidlab.recipe.names.minkowski_order`.
         normalised: scale every feature to length 1 first (L2 normalisation).
         reranked: re-rank by k-reciprocal neighbours, from that distance.
-        k1: of the re-ranking, see :func:`reidlab.rerank.rerank`.
+        k1: of the re-ranking, see :func:`reidlab.metrics.rerank.rerank`.
         k2: likewise.
         lambda_value: likewise.
 
@@ -73,7 +71,7 @@ class Way:
             against: a distance whose ranking, and nothing else, it is compared with.
             queries: so many of them, see :meth:`RunFeatures.fewer`; default all.
         """
-        words = ["python", "-m", "reidlab.evaluation.rescore", profile, run, self.distance]
+        words = ["python", "-m", "reidlab", "rescore", profile, run, self.distance]
         words += ["--normalise"] * self.normalised
         if self.reranked:
             words.append("--rerank")
@@ -106,30 +104,21 @@ class RunFeatures(NamedTuple):
         """The same with so many queries, taken evenly from all of them; the whole gallery."""
         count = len(self.query.pids)
         kept = torch.linspace(0, count - 1, min(queries, count)).round().long()
-        return self._replace(query=FeatureSet(*(part[kept] for part in self.query)))
+        return self._replace(query=self.query.subset(kept))
 
 
 def run_features(run: Run) -> RunFeatures:
     """Features of a finished run's query and gallery images, as its own evaluation had them.
 
     Args:
-        run: with its weights, see :func:`reidlab.study.steps.ensure_runs`.
+        run: with its weights, see :func:`reidlab.study.network`.
 
     Raises:
         DataError: the run's data set is not there.
         WeightsError: the run's weights are not.
     """
-    config, model = run.config, load_model(run)
-    dataset = data.load(config["dataset"])
-    how = {key: config.get(key, "auto") for key in ("device", "precision")}
-    query, gallery = (
-        embed(
-            *(model, split, config["height"], config["width"]),
-            **how,
-            mirror=config.get("flip_test", False),
-        )
-        for split in (dataset.query, dataset.gallery)
-    )
+    dataset = data.load(run.config["dataset"])
+    query, gallery = (of_run(run, frame) for frame in (dataset.query, dataset.gallery))
     return RunFeatures(query, gallery, dataset.has_cameras)
 
 
@@ -139,7 +128,7 @@ def rank(features: RunFeatures, way: Way) -> Ranking:
     Raises:
         ReidlabError: there is no such distance, or a parameter of the re-ranking does not fit.
     """
-    known_distance(way.distance)
+    minkowski_order(way.distance)
     sets = features.query, features.gallery
     if way.normalised:
         sets = tuple(s._replace(features=F.normalize(s.features, dim=1)) for s in sets)
@@ -149,22 +138,8 @@ def rank(features: RunFeatures, way: Way) -> Ranking:
     return evaluate(*sets, source, same_camera_rule=features.same_camera_rule)
 
 
-def _check(way: Way, other: Way | None, queries: int | None) -> None:
-    for one in filter(None, (way, other)):
-        known_distance(one.distance)
-    if other and other.name == way.name:
-        raise ReidlabError(
-            f"--against {other.name}: that is the way itself; name another distance"
-        )
-    if queries is not None and queries < 1:
-        raise ReidlabError(f"--queries {queries}: at least one is needed")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print the scores of a run in one way, with 95 % intervals; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m reidlab.evaluation.rescore", description=main.__doc__
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``python -m reidlab rescore`` takes."""
     parser.add_argument("profile")
     parser.add_argument("run", help="a run of the profile; trained if its weights are not here")
     parser.add_argument("distance", help="such as euclidean, cosine or minkowski:4")
@@ -176,34 +151,39 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--by", default="pid", help="what the bootstrap draws: pid or query")
     parser.add_argument("--against", help="a distance: the paired difference to its scores")
     parser.add_argument("--queries", type=int, help="so many of them, evenly; default all")
-    given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("reidlab").setLevel(logging.INFO)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Print the scores of a run in one way, with 95 % intervals.
+
+    Raises:
+        ReidlabError: an argument is malformed; or see :func:`reidlab.study.network`.
+    """
     settings = given.k1, given.k2, given.lambda_value
     way = Way(given.distance, given.normalise, given.rerank, *settings)
     other = None if given.against is None else Way(given.against)
-    try:
-        _check(way, other, given.queries)  # before minutes go into features
-        run = study.ensure_runs(given.profile, [given.run], weights=True)[0]
-        features = run_features(run)
-        if given.queries:
-            features = features.fewer(given.queries)
-        ranking = rank(features, way)
-        tables = [bootstrap.intervals({way.name: ranking.per_query}, by=given.by)]
-        if other:
-            both = {way.name: ranking.per_query, other.name: rank(features, other).per_query}
-            apart = bootstrap.differences(both, other.name, by=given.by)
-            tables.append(apart.drop(columns=["reference", "clear"]))
-    except ReidlabError as error:
-        sys.stderr.write(f"\nError: {error}\n")
-        return 1
-    titles = [f"{given.run}, {way.name}, {ranking.num_valid} queries, percent"]
-    titles += [f"minus {other.name}, points"] if other else []
-    for title, table in zip(titles, tables):
+    _check(way, other, given.queries)  # before minutes go into features
+    features = run_features(study.network(given.profile, given.run))
+    if given.queries:
+        features = features.fewer(given.queries)
+    ranking = rank(features, way)
+    title = f"{given.run}, {way.name}, {ranking.num_valid} queries, percent"
+    tables = {title: bootstrap.intervals({way.name: ranking.per_query}, by=given.by)}
+    if other:
+        both = {way.name: ranking.per_query, other.name: rank(features, other).per_query}
+        apart = bootstrap.differences(both, other.name, by=given.by)
+        tables[f"minus {other.name}, points"] = apart.drop(columns=["reference", "clear"])
+    for title, table in tables.items():
         shown = table.drop(columns="evaluation").set_index("score").round(2)
         sys.stdout.write(f"{title}\n{shown.to_string()}\n")
-    return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _check(way: Way, other: Way | None, queries: int | None) -> None:
+    for one in filter(None, (way, other)):
+        minkowski_order(one.distance)
+    if other and other.name == way.name:
+        raise ReidlabError(
+            f"--against {other.name}: that is the way itself; name another distance"
+        )
+    if queries is not None and queries < 1:
+        raise ReidlabError(f"--queries {queries}: at least one is needed")

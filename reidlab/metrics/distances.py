@@ -11,15 +11,14 @@ block before, so that memory does not grow with queries × gallery.
 tensor([[5., 1.]])
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from reidlab.common.errors import ReidlabError
+from reidlab.recipe.names import minkowski_order
 
 # (B, D) -> (B, G); a second argument of that shape is memory that may be written over.
 BlockDistance = Callable[..., Tensor]
@@ -28,42 +27,92 @@ Distances = Tensor | np.ndarray | Iterable[Tensor | np.ndarray]
 
 # Distances held at a time, in elements: 32 MiB of float32, about the size of a last-level cache.
 BLOCK = 2**23
+# The centre of features farther from 0 than this, in squared multiples of their spread, is moved
+# to 0: float32 would keep less than four digits of a distance. Features of networks are at 0.1 to
+# 30; what that rounds is left as everybody rounds it.
+FAR_OUT = 1000
 # A product with fewer queries than this spends its time on reading the gallery.
 MIN_ROWS = 96
 
 
-def _per_row(function: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
+def _per_row(function: Callable[[Tensor], Tensor], features: Tensor, dtype=None) -> Tensor:
     """Apply `function` to slices of rows, so that its temporaries stay small: (N, D) -> (N,)."""
     # Written in place: small results kept between large temporaries would fragment the heap.
-    out = features.new_empty(len(features))
+    out = features.new_empty(len(features), dtype=dtype)
     for into, part in zip(out.split(2048), features.split(2048)):
         into.copy_(function(part))
     return out
 
 
-def _euclidean_squared(gf: Tensor) -> BlockDistance:
-    # |q - g|² = |q|² + |g|² - 2 q·g, added up as torchreid does. The square root waits for
-    # `retrieve`: it changes no order, but would round neighbouring floats into ties.
-    squares = _per_row(lambda part: part.square().sum(1), gf)
+def _lengths(features: Tensor) -> Tensor:
+    """|f| of each row, (N,), never 0. In float32 the square of a tiny value would vanish."""
+    lengths = features.norm(dim=1)
+    if (tiny := lengths < 1e-12).any():
+        lengths[tiny] = features[tiny].double().norm(dim=1).to(features)
+    return lengths.clamp_(min=torch.finfo(features.dtype).tiny)
 
-    def block_distance(qf: Tensor, out: Tensor | None = None) -> Tensor:
-        out = torch.add(qf.square().sum(1, keepdim=True), squares, out=out)
-        return out.addmm_(qf, gf.T, alpha=-2)
 
-    return block_distance
+def _unit(features: Tensor) -> Tensor:
+    return features / _lengths(features)[:, None]
 
 
 def _centred(features: Tensor) -> Tensor:
     return features - features.mean(1, keepdim=True)
 
 
+def _euclidean_squared(gf: Tensor) -> BlockDistance:
+    squares = _per_row(lambda part: part.square().sum(1), gf)
+    centre = gf.mean(0)
+    if _is_far_out(centre, float(squares.mean()), len(gf)):
+        return _from(centre, lambda features: features, gf)
+
+    def block_distance(qf: Tensor, out: Tensor | None = None) -> Tensor:
+        return _squared(qf, gf, squares, out)
+
+    return block_distance
+
+
+def _squared(qf: Tensor, gf: Tensor, squares: Tensor, out: Tensor | None = None) -> Tensor:
+    # |q - g|² = |q|² + |g|² - 2 q·g, added up as torchreid does. The square root waits for
+    # `retrieve`: it changes no order, but would round neighbouring floats into ties.
+    out = torch.add(qf.square().sum(1, keepdim=True), squares, out=out)
+    return out.addmm_(qf, gf.T, alpha=-2)
+
+
+def _is_far_out(centre: Tensor, mean_square: float, count: int) -> bool:
+    """Whether products of such features are so large that their differences lose digits."""
+    square = float(centre.square().sum())
+    # The mean of a few images tells nothing about all of them.
+    return count >= 32 and square > FAR_OUT * (mean_square - square)
+
+
+def _from(
+    centre: Tensor, change: Callable[[Tensor], Tensor], gf: Tensor, factor: float = 1
+) -> BlockDistance:
+    """Squared Euclidean distances of changed features, as seen from their centre (D,)."""
+
+    def block_distance(qf: Tensor, out: Tensor | None = None) -> Tensor:
+        out = gf.new_empty(len(qf), len(gf)) if out is None else out
+        qf = change(qf) - centre
+        for into, part in zip(out.split(4096, dim=1), gf.split(4096)):
+            part = change(part) - centre
+            into.copy_(_squared(qf, part, part.square().sum(1)))
+        return out.clamp_(min=0).mul_(factor)
+
+    return block_distance
+
+
 def _cosine(gf: Tensor) -> BlockDistance:
     # 1 - q·g / (|q| |g|)
-    scale = -1 / _per_row(lambda part: part.norm(dim=1), gf).clamp(min=1e-12)
+    scale = -1 / _per_row(_lengths, gf)
+    # Angles between features that point all one way: 1 - q·g = |q - g|² / 2 for unit vectors.
+    centre = scale @ gf / -len(gf)
+    if _is_far_out(centre, 1, len(gf)):
+        return _from(centre, _unit, gf, 0.5)
     one = torch.ones((), dtype=gf.dtype, device=gf.device)
 
     def block_distance(qf: Tensor, out: Tensor | None = None) -> Tensor:
-        product = torch.mm(F.normalize(qf, dim=1), gf.T, out=out)
+        product = torch.mm(_unit(qf), gf.T, out=out)
         return torch.addcmul(one, product, scale, out=product)
 
     return block_distance
@@ -72,11 +121,15 @@ def _cosine(gf: Tensor) -> BlockDistance:
 def _correlation(gf: Tensor) -> BlockDistance:
     # The cosine distance of centred features. A centred q is orthogonal to constants, but a large
     # mean of g would leave a trace in floats: g is centred too, a part at a time.
-    scale = -1 / _per_row(lambda part: _centred(part).norm(dim=1), gf).clamp(min=1e-12)
+    scale = -1 / _per_row(lambda part: _lengths(_centred(part)), gf)
+    parts = zip(scale.split(4096), gf.split(4096))
+    centre = sum(weight @ _centred(part) for weight, part in parts) / -len(gf)
+    if _is_far_out(centre, 1, len(gf)):
+        return _from(centre, lambda features: _unit(_centred(features)), gf, 0.5)
 
     def block_distance(qf: Tensor, out: Tensor | None = None) -> Tensor:
         out = gf.new_empty(len(qf), len(gf)) if out is None else out
-        qf = F.normalize(_centred(qf), dim=1)
+        qf = _unit(_centred(qf))
         for into, part in zip(out.split(4096, dim=1), gf.split(4096)):
             into.copy_(qf @ _centred(part).T)
         return out.mul_(scale).add_(1)
@@ -152,42 +205,68 @@ DISTANCES: dict[str, tuple[Callable[[Tensor], BlockDistance], Callable[[Tensor],
     "minkowski": (lambda gf: _minkowski(gf, 3), torch.clone),
 }
 
-# (Σ |q - g|ᵖ)^(1/p) over some thousand dimensions exceeds float32 below this order.
-LEAST_ORDER = 0.1
-
 
 def known_distance(name: str) -> tuple[Callable[[Tensor], BlockDistance], Callable]:
     """What makes the distance of this name, as an entry of `DISTANCES`.
 
+    Images of the gallery with equal features are at exactly equal distances of a query, wherever
+    they stand: which of them comes first is then settled by position, not by rounding.
+
     Args:
-        name: a name in :data:`DISTANCES`, or ``minkowski:p`` for the Minkowski distance of order
-            p, (Σ |q - g|ᵖ)^(1/p), with p from 0.1 up, ``inf`` included. Below 1 it breaks the
-            triangle inequality, but it still orders a gallery.
+        name: see :func:`reidlab.recipe.names.minkowski_order`. Below order 1 the Minkowski
+            distance (Σ |q - g|ᵖ)^(1/p) breaks the triangle inequality, but still orders a gallery.
 
     Raises:
-        ReidlabError: there is no such distance, or p is no such number.
+        ReidlabError: there is no such distance.
 
     >>> order, to_distance = known_distance("minkowski:inf")  # the largest difference
     >>> to_distance(order(torch.tensor([[3.0, 4.0]]))(torch.tensor([[0.0, 0.0]])))
     tensor([[4.]])
     """
-    if name in DISTANCES:
-        return DISTANCES[name]
-    base, _, text = str(name).partition(":")
-    if base != "minkowski":
-        raise ReidlabError(
-            f"distance is {name!r}; known are {', '.join(DISTANCES)} (minkowski:p for order p)"
-        )
-    try:
-        order = float(text)
-    except ValueError:
-        order = math.nan
-    if not order >= LEAST_ORDER:  # NaN is refused too
-        raise ReidlabError(
-            f"distance is {name!r}: the order of a Minkowski distance must be a number from "
-            f"{LEAST_ORDER} up, or inf, such as minkowski:3"
-        )
-    return lambda gf: _minkowski(gf, order), torch.clone
+    order = minkowski_order(name)
+    prepare, to_distance = DISTANCES[name.partition(":")[0]]
+    if ":" in name:
+        prepare = lambda gf: _minkowski(gf, order)  # noqa: E731
+    return lambda gf: _tied(prepare(gf), gf), to_distance
+
+
+def distance_to(gf: Tensor, name: str) -> Callable[[Tensor], Tensor]:
+    """The distance of this name to a gallery (G, D), as a function: (B, D) -> (B, G)."""
+    prepare, to_distance = known_distance(name)
+    order = prepare(gf)
+    return lambda qf: to_distance(order(qf.to(gf)))
+
+
+def _tied(block_distance: BlockDistance, gf: Tensor) -> BlockDistance:
+    # A product's last digits depend on the column in which a vector stands.
+    again, first = _repeated(gf)
+    if not len(again):
+        return block_distance
+
+    def tied(qf: Tensor, out: Tensor | None = None) -> Tensor:
+        out = block_distance(qf, out)
+        out[:, again] = out[:, first]
+        return out
+
+    return tied
+
+
+def _repeated(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows that equal an earlier one, (n,), and the first row that each of them equals, (n,)."""
+    bits = torch.int32 if features.dtype == torch.float32 else torch.int64
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randint(2**62, (features.shape[1],), generator=generator).to(features.device)
+    # Equal rows have equal sums, and hardly any others; adding 0 makes -0 equal to 0.
+    hashes = _per_row(
+        lambda part: ((part + 0).view(bits) * weights).sum(1), features, dtype=torch.int64
+    )
+    _, first, kind = np.unique(hashes.cpu().numpy(), return_index=True, return_inverse=True)
+    first = torch.from_numpy(first[kind])
+    again = torch.nonzero(first != torch.arange(len(features))).flatten()
+    pairs = [pair.to(features.device) for pair in (again, first[again])]
+    parts = [(features[i] == features[j]).all(1) for i, j in zip(*(x.split(4096) for x in pairs))]
+    same = torch.cat(parts)
+    return pairs[0][same], pairs[1][same]
 
 
 def rows_at_a_time(num_gallery: int) -> int:

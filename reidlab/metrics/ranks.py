@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -41,6 +42,15 @@ class FeatureSet(NamedTuple):
     features: Tensor
     pids: Tensor
     camids: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor, frame: pd.DataFrame) -> "FeatureSet":
+        """Features (N, D) with the pids and camids of their table."""
+        return cls(features, *(torch.tensor(frame[key].to_numpy()) for key in ("pid", "camid")))
+
+    def subset(self, kept: Tensor) -> "FeatureSet":
+        """Those images that a mask (N,) or positions (M,) choose."""
+        return FeatureSet(*(column[kept.to(column.device)] for column in self))
 
 
 class Block(NamedTuple):
@@ -86,8 +96,8 @@ class Lists:
         else:
             counts = len(query.pids), len(gallery.pids)
             self.source = ready_blocks(distance, *counts)
-        self.q_pids, self.q_camids = _checked_labels(query, "query", counts[0])
-        self.g_pids, self.g_camids = _checked_labels(gallery, "gallery", counts[1])
+        self.q_pids, self.q_camids = checked_labels(query, "query", counts[0])
+        self.g_pids, self.g_camids = checked_labels(gallery, "gallery", counts[1])
         self.same_camera_rule = same_camera_rule
         # Gallery positions of one identity: a slice of `order`, ascending.
         self.order = np.argsort(self.g_pids, kind="stable")
@@ -327,8 +337,8 @@ def _checked(features: Tensor, name: str) -> Tensor:
     return values
 
 
-def _checked_labels(images: FeatureSet, name: str, count: int) -> list[np.ndarray]:
-    """Pids and camids as arrays (count,)."""
+def checked_labels(images: FeatureSet, name: str, count: int) -> list[np.ndarray]:
+    """Pids and camids as int64 arrays (count,), or an error that names what is wrong with them."""
     if count == 0:
         raise ReidlabError(f"{name} is empty: it has no pids")
     labels = []
@@ -339,7 +349,13 @@ def _checked_labels(images: FeatureSet, name: str, count: int) -> list[np.ndarra
                 f"{name}.{field} has shape {label.shape}, but there are {count} images: one is "
                 "needed for each"
             )
-        labels.append(label.astype(np.int64))
+        whole = label.astype(np.int64)
+        if (wrong := np.flatnonzero(whole != label)).size:
+            raise ReidlabError(
+                f"{name}.{field} holds {label[wrong[0]]} in row {wrong[0]}: identities and "
+                "cameras are whole numbers; number them"
+            )
+        labels.append(whole)
     return labels
 
 

@@ -18,16 +18,7 @@ import torch
 from reidlab.common.errors import ReidlabError
 from reidlab.metrics.distances import Distances, known_distance
 from reidlab.metrics.ranks import FeatureSet, Lists, match_ranks, smallest
-
-__all__ = [
-    "FeatureSet",
-    "Ranking",
-    "average_precision",
-    "average_precision_trapezoid",
-    "evaluate",
-    "inverse_negative_penalty",
-    "retrieve",
-]
+from reidlab.metrics.single_shot import expected_curves
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,7 @@ class Ranking:
             first_match (rank of the first true match, from 1; <NA> if not valid), ap,
             ap_trapezoid and inp (NaN if not valid).
         single_shot: (max_rank,) array, the single-gallery-shot CMC curve of
-            :func:`metrics.single_shot.single_shot_cmc`; None where nobody has asked for it.
+            :mod:`metrics.single_shot`; None where nobody has asked for it.
     """
 
     cmc: np.ndarray
@@ -168,6 +159,7 @@ def evaluate(
     distance: str | Distances = "euclidean",
     max_rank: int = 50,
     same_camera_rule: bool = True,
+    single_shot: bool = False,
 ) -> Ranking:
     """Rank the gallery for every query and score the lists (single query, Market-1501).
 
@@ -184,6 +176,7 @@ def evaluate(
         max_rank: Length of the CMC curve; it may exceed the size of the gallery.
         same_camera_rule: Remove the gallery images of the query's identity and camera from its
             list. False is for data that has no cameras.
+        single_shot: Give the single-gallery-shot curve as well.
 
     Returns:
         CMC, mAP in both definitions, mINP, and the scores of each query.
@@ -207,7 +200,10 @@ def evaluate(
     names = ("first_match", "ap", "ap_trapezoid", "inp")
     scores = np.full((len(lists), len(names)), np.nan)
     num_matches = np.zeros(len(lists), dtype=np.int64)
+    curves = np.zeros(max_rank)
     for block in lists.blocks():
+        if single_shot:
+            curves += expected_curves(block, lists.g_pids, max_rank)
         ranks = match_ranks(block)
         counts = _num_matches(ranks)
         num_matches[block.first : block.first + len(counts)] = counts
@@ -246,6 +242,7 @@ def evaluate(
         mINP=float(means[2].mean()),
         num_valid=num_valid,
         per_query=per_query,
+        single_shot=curves / num_valid if single_shot else None,
     )
 
 

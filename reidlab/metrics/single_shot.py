@@ -8,64 +8,40 @@ share of their images that are nearer. How many do is Poisson-binomial.
 """
 
 import numpy as np
-import torch
 
-from reidlab.common.errors import ReidlabError
 from reidlab.data.table import DISTRACTOR_PID
-from reidlab.metrics.distances import Distances
-from reidlab.metrics.ranks import FeatureSet, Lists
+from reidlab.metrics.ranks import Block
 
 
-@torch.no_grad()
-def single_shot_cmc(
-    query: FeatureSet,
-    gallery: FeatureSet,
-    distance: str | Distances = "euclidean",
-    max_rank: int = 50,
-    same_camera_rule: bool = True,
-) -> np.ndarray:
-    """The expected CMC curve if one gallery image is drawn of each person, for each query anew.
+def expected_curves(block: Block, g_pids: np.ndarray, max_rank: int) -> np.ndarray:
+    """The sum of the expected CMC curves of a block's queries, one image drawn of each person.
 
     Args:
-        query: Features of the queries, (Q, D).
-        gallery: Features of the gallery, (G, D); distractors (pid 0) are nobody, and left out.
-        distance: As in :func:`reidlab.metrics.scores.evaluate`.
-        max_rank: Length of the curve.
-        same_camera_rule: Remove the gallery images of the query's identity and camera before one
-            is drawn.
+        block: of :meth:`reidlab.metrics.ranks.Lists.blocks`; what the same-camera rule has removed
+            cannot be drawn.
+        g_pids: (G,) whom the gallery shows; distractors (pid 0) are nobody, and left out.
+        max_rank: length of the curve.
 
     Returns:
-        (max_rank,) rates in [0, 1], means over the queries that have a true match.
+        (max_rank,) sum over the queries that have a true match.
 
-    Raises:
-        ReidlabError: An argument is malformed, or no query has a true match.
-
-    >>> query = FeatureSet(torch.tensor([[0.0]]), torch.tensor([7]), torch.tensor([1]))
-    >>> line = torch.tensor([[2.0], [1.0], [3.0]])  # one of the two images of person 3 is nearer
-    >>> gallery = FeatureSet(line, torch.tensor([7, 3, 3]), torch.full((3,), 2))
-    >>> print(single_shot_cmc(query, gallery, max_rank=2))
+    >>> import torch
+    >>> distances = torch.tensor([[2.0, 1.0, 3.0]])  # one of two images of person 3 is nearer
+    >>> block = Block(0, distances, np.array([0]), np.array([0]))
+    >>> print(expected_curves(block, np.array([7, 3, 3]), max_rank=2))
     [0.5 1. ]
     """
-    if max_rank < 1:
-        raise ReidlabError(f"max_rank is {max_rank}; the CMC curve needs at least rank 1")
-    lists = Lists(query, gallery, distance, same_camera_rule)
-    people, person = np.unique(lists.g_pids, return_inverse=True)
-    known = lists.g_pids > DISTRACTOR_PID
-    total, valid = np.zeros(max_rank), 0
-    for block in lists.blocks():
-        order = block.distances.argsort(dim=1, stable=True).cpu().numpy()
-        kept = block.distances.isfinite().cpu().numpy()
-        matches = np.zeros(order.shape, dtype=bool)
-        matches[block.rows, block.columns] = True
-        for row in np.flatnonzero(matches.any(1)):
-            listed = order[row][(kept[row] & known)[order[row]]]
-            total += _expected_cmc(
-                person[listed], np.flatnonzero(matches[row][listed]), len(people), max_rank
-            )
-            valid += 1
-    if not valid:
-        raise ReidlabError(lists.explain_no_match())
-    return total / valid
+    people, person = np.unique(g_pids, return_inverse=True)
+    order = block.distances.argsort(dim=1, stable=True).cpu().numpy()
+    kept = block.distances.isfinite().cpu().numpy() & (g_pids > DISTRACTOR_PID)
+    matches = np.zeros(order.shape, dtype=bool)
+    matches[block.rows, block.columns] = True
+    total = np.zeros(max_rank)
+    for row in np.flatnonzero(matches.any(1)):
+        listed = order[row][kept[row][order[row]]]
+        places = np.flatnonzero(matches[row][listed])
+        total += _expected_cmc(person[listed], places, len(people), max_rank)
+    return total
 
 
 def _expected_cmc(

@@ -1,4 +1,4 @@
-"""Strong baselines on torchvision's backbones, and the seed report's networks as it ran them.
+"""Strong baselines: trunk, pooling and BNNeck, as the papers define them.
 
 Papers:
     Luo, Gu, Liao, Lai, Jiang. Bag of Tricks and a Strong Baseline for Deep Person
@@ -6,56 +6,20 @@ Papers:
     He, Zhang, Ren, Sun. Deep Residual Learning for Image Recognition. CVPR 2016.
     Howard et al. Searching for MobileNetV3. ICCV 2019 (arXiv 1905.02244).
 
-==========================  =====  ==========  ====================  ============================
-variant                         D  parameters  Mult-Adds at 256x128  as
-==========================  =====  ==========  ====================  ============================
-resnet50                     2048  23,512,128             4,053.3 M  the strong baseline
-mobilenet_v3_large            960   2,973,872               140.3 M  its recipe, a light backbone
-osnet_x0_25_bnneck            512     202,888                82.3 M  its neck on OSNet
-resnet50_stride2             2048  23,512,128             2,669.2 M  one slip of the report's
-mobilenet_v3_large_sigmoid   960   2,973,872               140.3 M  one slip of the report's
-resnet50_report              2048  23,512,128             2,669.2 M  the report's code
-mobilenet_v3_large_report     960   2,973,872               140.3 M  the report's code
-osnet_x0_25_d1000            1000     265,792                82.4 M  the report's code
-==========================  =====  ==========  ====================  ============================
-
-Parameters are without an identity classifier; :func:`report_counts` has the report's counts.
 Names of parameters are torchvision's, so its ImageNet weights load key for key; ``neck`` is ours.
 """
 
-import pandas as pd
+from functools import partial
+
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import MobileNet_V3_Large_Weights, ResNet50_Weights, WeightsEnum
 from torchvision.ops import Conv2dNormActivation
 
 from reidlab.common.errors import ReidlabError
-from reidlab.models.heads import linear_head, make_heads
-from reidlab.models.osnet import WIDTHS, Features, OSNet
-
-#: Identities of Market-1501's training set; the report counts its classifiers with them.
-MARKET1501_CLASSES = 751
-
-
-class BNNeck(nn.BatchNorm1d):
-    """Batch normalisation between the feature of the metric losses and that of the ID loss.
-
-    The ID loss separates directions, the triplet loss distances; the neck keeps them from pulling
-    at the same vector (Luo et al., Sec. 3.6). Its bias stays at zero, so that the classes lie
-    around the origin.
-
-    Args:
-        dim: size of the feature.
-        shift: train the bias all the same, as an ordinary batch normalisation does.
-    """
-
-    def __init__(self, dim: int, shift: bool = False) -> None:
-        super().__init__(dim)
-        self.bias.requires_grad_(shift)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, D) -> (N, D), in the format of the parameters: half precision is computed in it."""
-        return super().forward(x.to(self.weight.dtype))
+from reidlab.models.base import BNNeck, Branch, Features, Variant, WeightFile, linear_head
+from reidlab.models.osnet import WIDTHS, OSNet
 
 
 class Baseline(nn.Module):
@@ -73,8 +37,7 @@ class Baseline(nn.Module):
         self, feature_dim: int, *, shift: bool = False, metric_after_neck: bool = False
     ) -> None:
         super().__init__()
-        self.feature_dim = feature_dim
-        self.id_dims = [feature_dim]
+        self.branches = [Branch(feature_dim, feature_dim)]
         self.shift = shift
         self.metric_after_neck = metric_after_neck
         self.neck = BNNeck(feature_dim, shift)
@@ -94,7 +57,7 @@ class Baseline(nn.Module):
 
     def make_head(self, branch: int, classes: int) -> nn.Module:
         """The classifier that goes with the neck."""
-        return linear_head(self.id_dims[branch], classes, bias=self.shift, std=0.001)
+        return linear_head(self.branches[branch].id_dim, classes, bias=self.shift, std=0.001)
 
 
 class ResNet50(Baseline):
@@ -170,24 +133,6 @@ class MobileNetV3Large(Baseline):
         return self.features(images)
 
 
-class SigmoidMobileNetV3Large(MobileNetV3Large):
-    """MobileNetV3-Large with the report's classifier.
-
-    Args:
-        dropout: before the classifier; 0.5 in the report's code.
-        options: of :class:`Baseline`.
-    """
-
-    def __init__(self, dropout: float = 0.5, **options: bool) -> None:
-        super().__init__(**options)
-        self.dropout = dropout
-
-    def make_head(self, branch: int, classes: int) -> nn.Module:
-        """Dropout, linear layer and a sigmoid, whose output the cross entropy takes for logits."""
-        linear = super().make_head(branch, classes)
-        return nn.Sequential(nn.Dropout(self.dropout), linear, nn.Sigmoid())
-
-
 class OSNetBNNeck(OSNet):
     """OSNet with BNNeck behind its embedding, which the metric losses then take."""
 
@@ -203,101 +148,41 @@ class OSNetBNNeck(OSNet):
 
     def make_head(self, branch: int, classes: int) -> nn.Module:
         """The classifier that goes with the neck."""
-        return linear_head(self.id_dims[branch], classes, bias=False, std=0.001)
+        return linear_head(self.branches[branch].id_dim, classes, bias=False, std=0.001)
 
 
 # --- variants ----------------------------------------------------------------------------------
 
 
-def resnet50(last_stride: int = 1) -> ResNet50:
-    """The strong baseline."""
-    return ResNet50(last_stride)
+def _imagenet(weights: WeightsEnum, head: str) -> WeightFile:
+    """Of torchvision, whose file names end in the first digits of their hash."""
+    name = weights.url.rpartition("/")[2]
+    digits = name.rpartition("-")[2].partition(".")[0]
+    return WeightFile(weights.url, name, sha256=digits, heads=(head,))
 
 
-def resnet50_stride2() -> ResNet50:
-    """The strong baseline with the last stride left at ImageNet's 2: one slip of the report."""
-    return ResNet50(last_stride=2)
-
-
-def mobilenet_v3_large() -> MobileNetV3Large:
-    """The report's light model with the strong baseline's neck and losses."""
-    return MobileNetV3Large()
-
-
-def mobilenet_v3_large_sigmoid() -> SigmoidMobileNetV3Large:
-    """The light model with a sigmoid before the cross entropy: one slip of the report."""
-    return SigmoidMobileNetV3Large(dropout=0.0)
-
-
-def osnet_x0_25_bnneck(feature_dim: int = 512) -> OSNetBNNeck:
-    """OSNet x0.25 with the strong baseline's neck."""
-    return OSNetBNNeck(WIDTHS["x0_25"], feature_dim)
-
-
-def resnet50_report() -> ResNet50:
-    """The strong baseline as the report's code has it.
-
-    Three slips against the paper: the last stride is left at 2, the triplet and centre losses see
-    the feature after the neck instead of before it, and neck and classifier have a bias.
-    """
-    return ResNet50(last_stride=2, shift=True, metric_after_neck=True)
-
-
-def mobilenet_v3_large_report() -> SigmoidMobileNetV3Large:
-    """The light model as the report's code has it.
-
-    The slip is a sigmoid between classifier and cross entropy. Scores then differ by less than 1,
-    so that with C classes the loss cannot fall below log(1 + (C - 1) / e): 5.62 nats for 751
-    classes, where guessing costs 6.62. Besides, there is dropout of 0.5 before the classifier,
-    and neck and classifier have a bias.
-    """
-    return SigmoidMobileNetV3Large(shift=True)
-
-
-def osnet_x0_25_d1000() -> OSNet:
-    """OSNet x0.25 with the report's 1000-d embedding: that layer is half of its parameters."""
-    return OSNet(WIDTHS["x0_25"], feature_dim=1000)
-
-
-# --- the report's counts -----------------------------------------------------------------------
-
-
-def report_counts(classes: int = MARKET1501_CLASSES) -> pd.DataFrame:
-    """Parameters of the report's networks, as it counts them and as they are used.
-
-    Args:
-        classes: of the identity classifier.
-
-    Returns:
-        One row per network: model; ``reported``, the report's figure; ``counted``, the sum of
-        the next three; ``network``, what computes the features; ``classifier``, used in training
-        only; ``unused``, the ImageNet head that the report's MobileNetV3 carries along, and that
-        is never run.
-    """
-    reported = {
-        resnet50_report: 25_050_927,
-        mobilenet_v3_large_report: 6_206_663,
-        osnet_x0_25_d1000: 1_017_543,
-    }
-    rows = []
-    with torch.device("meta"):  # sizes alone, no values
-        whole = torchvision.models.mobilenet_v3_large()
-        for build, figure in reported.items():
-            model = build()
-            network, classifier = _parameters(model), _parameters(make_heads(model, classes))
-            unused = _parameters(whole.classifier) if build is mobilenet_v3_large_report else 0
-            rows.append(
-                {
-                    "model": build.__name__,
-                    "reported": figure,
-                    "counted": network + classifier + unused,
-                    "network": network,
-                    "classifier": classifier,
-                    "unused": unused,
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+VARIANTS = {
+    # Of torchvision's two sets this is the older, which the strong baseline and the papers after
+    # it started from; the newer comes from a longer training.
+    "resnet50": Variant(
+        ResNet50,
+        _imagenet(ResNet50_Weights.IMAGENET1K_V1, "fc"),
+        fresh=("neck",),
+        params=23_512_128,
+        multadds=4_053_270_528,
+    ),
+    "mobilenet_v3_large": Variant(
+        MobileNetV3Large,
+        _imagenet(MobileNet_V3_Large_Weights.IMAGENET1K_V1, "classifier"),
+        fresh=("neck",),
+        params=2_973_872,
+        multadds=140_335_960,
+    ),
+    "osnet_x0_25_bnneck": Variant(
+        partial(OSNetBNNeck, WIDTHS["x0_25"]),
+        like="osnet_x0_25",
+        fresh=("neck",),
+        params=202_888,
+        multadds=82_316_000,
+    ),
+}

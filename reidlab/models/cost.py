@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from reidlab.models.base import count_parameters
 from reidlab.models.osnet import FullConv3x3, LiteConv3x3, OSBlock, OSNet
 
 #: Table 1 of the OSNet paper (ICCV 2019): stage -> (output at 256x128, layers), width x1.0.
@@ -62,7 +63,7 @@ def complexity(model: nn.Module, height: int = 256, width: int = 128) -> Cost:
     """
     layers, _ = _trace(_to_meta(model), torch.empty(1, 3, height, width, device="meta"))
     return Cost(
-        params=_parameters(model),
+        params=count_parameters(model),
         params_by_use=int((layers.params * layers.uses).sum()),
         multadds=int(layers.multadds.sum()),
         layers=layers,
@@ -102,7 +103,7 @@ def stage_table(model: OSNet, height: int = 256, width: int = 128) -> pd.DataFra
                 "stage": name,
                 "layers": description,
                 "output": _size(x),
-                "params": _parameters(stage),
+                "params": count_parameters(stage),
                 "multadds": int(layers.multadds.sum()),
                 "paper_output": paper_output,
             }
@@ -114,7 +115,8 @@ def _trace(module: nn.Module, x: Tensor) -> tuple[pd.DataFrame, Tensor]:
     """Run a module on a batch of one and note every leaf layer that is called."""
     rows: list[dict[str, object]] = []
 
-    def note(name: str, layer: nn.Module, output: Tensor) -> None:
+    def note(name: str, layer: nn.Module, output: Tensor | tuple[Tensor, ...]) -> None:
+        output = output[0] if isinstance(output, tuple) else output  # fixed gates, one a stream
         # OSNet's gates take their four streams as a batch of four: four uses per image.
         rows.append(
             {
@@ -122,7 +124,7 @@ def _trace(module: nn.Module, x: Tensor) -> tuple[pd.DataFrame, Tensor]:
                 "kind": type(layer).__name__,
                 "output": _size(output),
                 "uses": output.shape[0],
-                "params": _parameters(layer),
+                "params": count_parameters(layer),
                 "multadds": _multadds(layer, output),
             }
         )
@@ -154,10 +156,6 @@ def _multadds(layer: nn.Module, output: Tensor) -> int:
 
 def _to_meta(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).to("meta").eval()
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _size(x: Tensor) -> str:
@@ -312,3 +310,30 @@ def _neutralise(module: nn.Module) -> None:
         module.weight.fill_(1 / module.weight[0].numel())
         if module.bias is not None:
             module.bias.zero_()
+
+
+def gate_summary(gates: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Gates in numbers, one row a block and stream.
+
+    Args:
+        gates: from :func:`reidlab.models.osnet.gate_activations`: block -> (N, 4 streams, C).
+
+    Returns:
+        Columns block, stream (1 to 4), mean (over images and channels), channel_std (over
+        channels, of the mean over images), image_std (over images, of a single channel's gate:
+        root mean square over the channels), favourite (share of channels, over images, whose
+        gate is widest for this stream, by more than 0.001).
+    """
+    rows = []
+    for block, values in gates.items():
+        runner_up, best = np.sort(values, axis=1)[:, -2:].swapaxes(0, 1)  # (N, C) each
+        widest = np.where(best - runner_up > 0.001, values.argmax(axis=1), -1)
+        for stream in range(values.shape[1]):
+            of_stream = values[:, stream].astype(np.float64)
+            rows.append({
+                "block": block, "stream": stream + 1, "mean": of_stream.mean(),
+                "channel_std": of_stream.mean(axis=0).std(),
+                "image_std": np.sqrt(of_stream.var(axis=0).mean()),
+                "favourite": (widest == stream).mean(),
+            })  # fmt: skip
+    return pd.DataFrame(rows)

@@ -19,10 +19,13 @@ Dropout on the first layer's outputs is the paper's, its share ours. ``fpnn_bn``
 normalisation before each ReLU.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reidlab.models.base import Variant
 from reidlab.models.pairwise import PairNetwork, check_pyramid, norm
 
 STRIPE = 5  # pixels
@@ -125,11 +128,7 @@ class FPNN(PairNetwork):
         return same - different
 
 
-def fpnn(**options) -> FPNN:
-    """FPNN, in sizes of our own."""
-    return FPNN(**options)
-
-
-def fpnn_bn(**options) -> FPNN:
-    """FPNN with batch normalisation."""
-    return FPNN(batch_norm=True, **options)
+VARIANTS = {
+    "fpnn": Variant(FPNN, params=3_291_770),
+    "fpnn_bn": Variant(partial(FPNN, batch_norm=True), params=3_292_490),
+}

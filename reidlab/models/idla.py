@@ -27,11 +27,13 @@ variant ``idla_bn`` a batch normalisation before each ReLU but that of the diffe
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reidlab.models.base import Variant
 from reidlab.models.pairwise import PairNetwork, check_pyramid, norm
 
 RADIUS, SIDE = 2, 5  # of a neighbourhood
@@ -180,11 +182,7 @@ class IDLA(PairNetwork):
         return same - different
 
 
-def idla(**options) -> IDLA:
-    """IDLA as published: 2,308,147 parameters at 160x60."""
-    return IDLA(**options)
-
-
-def idla_bn(**options) -> IDLA:
-    """IDLA with batch normalisation."""
-    return IDLA(batch_norm=True, **options)
+VARIANTS = {
+    "idla": Variant(IDLA, params=2_308_147),
+    "idla_bn": Variant(partial(IDLA, batch_norm=True), params=2_309_437),
+}

@@ -10,28 +10,23 @@ A block sees a person at four scales at once: four streams of 1, 2, 3 and 4 Lite
 convolutions (receptive fields 3, 5, 7, 9), weighted channel by channel by one gate that the
 streams share, and summed. Parameter names are torchreid's, so its checkpoints load key for key.
 
-=================  ====================  ==========  ====================  =======================
-variant            channels              parameters  Mult-Adds at 256x128  instance normalisation
-=================  ====================  ==========  ====================  =======================
-osnet_x1_0         64, 256, 384, 512      2,169,508               978.9 M  no
-osnet_x0_75        48, 192, 288, 384      1,285,754               571.8 M  no
-osnet_x0_5         32, 128, 192, 256        630,034               272.9 M  no
-osnet_x0_25        16, 64, 96, 128          201,864                82.3 M  no
-osnet_ibn_x1_0     64, 256, 384, 512      2,170,532               978.9 M  stem; output of conv2
-osnet_ain_x1_0     as osnet_x1_0          2,169,508               978.9 M  stem; inside 4 blocks
-=================  ====================  ==========  ====================  =======================
-
-Parameters are without an identity classifier: that belongs to training, not to the network.
+The variants, with their sizes, stand at the end of the file.
 """
 
+import operator
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial, reduce
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidlab.common.errors import ReidlabError
+from reidlab.models.base import Branch, Features, Variant, WeightFile
+
+#: Channels of the stem and of the three stages.
 WIDTHS = {
     "x1_0": (64, 256, 384, 512),
     "x0_75": (48, 192, 288, 384),
@@ -42,20 +37,6 @@ WIDTHS = {
 
 #: Builds the convolution of the streams from its number of channels.
 Conv3x3 = Callable[[int], nn.Module]
-
-
-class Features(NamedTuple):
-    """What every network of the study returns, in training and in evaluation alike.
-
-    Attributes:
-        embedding: (N, D) what retrieval compares.
-        id: inputs of the identity classifiers, one (N, id_dims[b]) per branch b.
-        metric: inputs of metric losses such as the triplet loss, one (N, ·) per branch.
-    """
-
-    embedding: Tensor
-    id: list[Tensor]
-    metric: list[Tensor]
 
 
 # --- building blocks ---------------------------------------------------------------------------
@@ -144,21 +125,59 @@ class ChannelGate(nn.Module):
 
     The streams share it; they are stacked on the batch axis so that it runs once. It returns the
     gates, in (0, 1), and the block multiplies (paper, Eq. 3).
+
+    Args:
+        channels: C.
+        gates: C, or 1 for a single weight for the whole stream.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, gates: int) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
-        self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
+        self.fc1 = nn.Conv2d(channels, channels // 16, 1)
+        self.fc2 = nn.Conv2d(channels // 16, gates, 1)
 
     def forward(self, streams: list[Tensor]) -> tuple[Tensor, ...]:
-        """S tensors (N, C, H, W) -> S tensors (N, C, 1, 1)."""
+        """S tensors (N, C, H, W) -> S tensors (N, gates, 1, 1)."""
         # A sum, and not a mean: its gradient is a broadcast view, while that of a mean is
         # written out in full. With the stacking, 4 to 9 % of a training step on a CPU.
         x = torch.cat([y.sum((2, 3), keepdim=True) for y in streams])
         x = x * (1 / streams[0][0, 0].numel())
         gates = torch.sigmoid(self.fc2(F.relu(self.fc1(x))))
         return gates.chunk(len(streams))
+
+
+class SeparateGates(nn.ModuleList):
+    """A `ChannelGate` for each stream of its own."""
+
+    def forward(self, streams: list[Tensor]) -> tuple[Tensor, ...]:
+        """S tensors (N, C, H, W) -> S tensors (N, C, 1, 1)."""
+        return tuple(gate([stream])[0] for gate, stream in zip(self, streams))
+
+
+class FixedGates(nn.Module):
+    """Gates that are learnt, but the same for every image: σ(w), at the start 1/2."""
+
+    def __init__(self, channels: int, streams: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(streams, 1, channels, 1, 1))
+
+    def forward(self, streams: list[Tensor]) -> tuple[Tensor, ...]:
+        """S tensors (N, C, H, W) -> S tensors (1, C, 1, 1)."""
+        return torch.sigmoid(self.weight).unbind()
+
+
+#: How a block unites its streams: word -> gate for (channels, streams). The words are those of
+#: the paper's ablation; "concat" has the last 1x1 convolution take all streams side by side.
+GATES: dict[str, Callable[[int, int], nn.Module | None]] = {
+    "unified": lambda channels, _: ChannelGate(channels, channels),
+    "separate": lambda channels, streams: SeparateGates(
+        ChannelGate(channels, channels) for _ in range(streams)
+    ),
+    "stream": lambda channels, _: ChannelGate(channels, 1),
+    "fixed": FixedGates,
+    "none": lambda *_: None,
+    "concat": lambda *_: None,
+}
 
 
 class OSBlock(nn.Module):
@@ -169,6 +188,12 @@ class OSBlock(nn.Module):
         out_channels: channels of the output; the streams run at a quarter of them.
         instance_norm: normalise the sum of residual and identity (IBN-Net; the IBN variant).
         conv3x3: the convolution of the streams.
+        depths: convolutions of each stream. With ``(1,)`` and no gate this is the plain residual
+            bottleneck that the paper starts from.
+        gate: how the streams are united, one of `GATES`.
+
+    Raises:
+        ReidlabError: another gate; no stream, or more than four.
     """
 
     def __init__(
@@ -178,35 +203,48 @@ class OSBlock(nn.Module):
         *,
         instance_norm: bool = False,
         conv3x3: Conv3x3 = LiteConv3x3,
+        depths: Sequence[int] = (1, 2, 3, 4),
+        gate: str = "unified",
     ) -> None:
         super().__init__()
+        if gate not in GATES:
+            raise ReidlabError(f"gate is {gate!r}; known are {', '.join(GATES)}")
+        if not 1 <= len(depths) <= 4 or min(depths) < 1:
+            raise ReidlabError(
+                f"depths is {tuple(depths)}; give each of 1 to 4 streams a depth from 1 up"
+            )
         mid = out_channels // 4
         self.conv1 = ConvReLU(in_channels, mid)
-        self._make_streams(mid, conv3x3)
-        self.gate = ChannelGate(mid)
-        self.conv3 = ConvLinear(mid, out_channels)
+        self._make_streams(mid, conv3x3, depths)
+        self.gate = GATES[gate](mid, len(depths))
+        self.concat = gate == "concat"
+        self.conv3 = ConvLinear(mid * (len(depths) if self.concat else 1), out_channels)
         self.downsample = (
             ConvLinear(in_channels, out_channels) if in_channels != out_channels else None
         )
         self.IN = nn.InstanceNorm2d(out_channels, affine=True) if instance_norm else None
 
-    def _make_streams(self, channels: int, conv3x3: Conv3x3) -> None:
-        self.conv2a = conv3x3(channels)
-        self.conv2b = nn.Sequential(*(conv3x3(channels) for _ in range(2)))
-        self.conv2c = nn.Sequential(*(conv3x3(channels) for _ in range(3)))
-        self.conv2d = nn.Sequential(*(conv3x3(channels) for _ in range(4)))
+    def _make_streams(self, channels: int, conv3x3: Conv3x3, depths: Sequence[int]) -> None:
+        for letter, depth in zip("abcd", depths):
+            layers = [conv3x3(channels) for _ in range(depth)]
+            # torchreid's names: a single convolution has no number.
+            setattr(self, f"conv2{letter}", nn.Sequential(*layers) if depth > 1 else layers[0])
 
     @property
     def streams(self) -> list[nn.Module]:
-        """The four streams, shallowest first (receptive fields 3, 5, 7, 9)."""
-        return [self.conv2a, self.conv2b, self.conv2c, self.conv2d]
+        """The streams, shallowest first (as published: four of receptive fields 3, 5, 7, 9)."""
+        names = (f"conv2{letter}" for letter in "abcd")
+        return [getattr(self, name) for name in names if hasattr(self, name)]
 
     def omni_scale(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out/4, H, W): the gated sum of the streams (Eq. 3)."""
         x = self.conv1(x)
         ys = [stream(x) for stream in self.streams]
-        a, b, c, d = (y * gate for y, gate in zip(ys, self.gate(ys)))
-        return a + b + c + d
+        if self.concat:
+            return torch.cat(ys, 1)
+        if self.gate is not None:
+            ys = [y * gate for y, gate in zip(ys, self.gate(ys))]
+        return reduce(operator.add, ys)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H, W)."""
@@ -235,23 +273,18 @@ class OSBlockAIN(OSBlock):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        instance_norm: bool = False,
-        conv3x3: Conv3x3 = LiteConv3x3,
+        self, in_channels: int, out_channels: int, *, instance_norm: bool = False, **options: Any
     ) -> None:
-        super().__init__(in_channels, out_channels, instance_norm=instance_norm, conv3x3=conv3x3)
+        super().__init__(in_channels, out_channels, instance_norm=instance_norm, **options)
         if instance_norm:
             self.conv3.bn = None
 
-    def _make_streams(self, channels: int, conv3x3: Conv3x3) -> None:
-        self.conv2 = nn.ModuleList(Stream(channels, depth, conv3x3) for depth in (1, 2, 3, 4))
+    def _make_streams(self, channels: int, conv3x3: Conv3x3, depths: Sequence[int]) -> None:
+        self.conv2 = nn.ModuleList(Stream(channels, depth, conv3x3) for depth in depths)
 
     @property
     def streams(self) -> list[nn.Module]:
-        """The four streams, shallowest first (receptive fields 3, 5, 7, 9)."""
+        """The streams, shallowest first."""
         return list(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -271,42 +304,25 @@ def transition(channels: int) -> nn.Sequential:
 # --- the network -------------------------------------------------------------------------------
 
 
-class OSNet(nn.Module):
-    """OSNet with batch normalisation, or with instance normalisation as in the IBN variant.
+class Trunk(nn.Module):
+    """OSNet up to conv5, without pooling and embedding.
 
     Args:
         channels: of the stem and of the three stages.
-        feature_dim: D of the embedding.
         ibn: instance normalisation in the stem and after the blocks of the first stage.
-        conv3x3: the convolution of the streams, `LiteConv3x3` as published.
+        block: options of the blocks, see `OSBlock`.
     """
 
-    def __init__(
-        self,
-        channels: Sequence[int],
-        feature_dim: int = 512,
-        *,
-        ibn: bool = False,
-        conv3x3: Conv3x3 = LiteConv3x3,
-    ) -> None:
+    def __init__(self, channels: Sequence[int], *, ibn: bool = False, **block: Any) -> None:
         super().__init__()
-        self.feature_dim = feature_dim
-        self.id_dims = [feature_dim]
         self.conv1 = ConvReLU(3, channels[0], kernel_size=7, stride=2, instance_norm=ibn)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self._make_stages(channels, ibn, conv3x3)
+        self._make_stages(channels, ibn, block)
         self.conv5 = ConvReLU(channels[3], channels[3])
-        self.fc = nn.Sequential(
-            nn.Linear(channels[3], feature_dim), nn.BatchNorm1d(feature_dim), nn.ReLU(inplace=True)
-        )
-        self.apply(_initialise)
 
-    def _make_stages(self, channels: Sequence[int], ibn: bool, conv3x3: Conv3x3) -> None:
+    def _make_stages(self, channels: Sequence[int], ibn: bool, block: dict[str, Any]) -> None:
         def blocks(c_in: int, c_out: int, instance_norm: bool = False) -> list[nn.Module]:
-            return [
-                OSBlock(c, c_out, instance_norm=instance_norm, conv3x3=conv3x3)
-                for c in (c_in, c_out)
-            ]
+            return [OSBlock(c, c_out, instance_norm=instance_norm, **block) for c in (c_in, c_out)]
 
         c1, c2, c3, c4 = channels
         self.conv2 = nn.Sequential(*blocks(c1, c2, ibn), transition(c2))
@@ -333,20 +349,29 @@ class OSNet(nn.Module):
             x = stage(x)
         return x
 
+
+class OSNet(Trunk):
+    """OSNet with batch normalisation, or with instance normalisation as in the IBN variant.
+
+    Args:
+        channels: of the stem and of the three stages.
+        feature_dim: D of the embedding.
+        options: of `Trunk` and of its blocks.
+    """
+
+    def __init__(self, channels: Sequence[int], feature_dim: int = 512, **options: Any) -> None:
+        super().__init__(channels, **options)
+        self.branches = [Branch(feature_dim, feature_dim)]
+        self.fc = nn.Sequential(
+            nn.Linear(channels[3], feature_dim), nn.BatchNorm1d(feature_dim), nn.ReLU(inplace=True)
+        )
+        self.apply(initialise)
+
     def forward(self, images: Tensor) -> Features:
         """(N, 3, H, W) normalised images -> Features; the same type in training mode."""
         x = F.adaptive_avg_pool2d(self.featuremaps(images), 1)
         embedding = self.fc(x.flatten(1))
         return Features(embedding, [embedding], [embedding])
-
-    def forward_stages(self, images: Tensor) -> dict[str, Tensor]:
-        """The output of every stage, in order, down to the pooled vector and the embedding."""
-        outputs, x = {}, images
-        for name, stage in self.stages().items():
-            x = outputs[name] = stage(x)
-        outputs["gap"] = F.adaptive_avg_pool2d(x, 1)
-        outputs["fc"] = self.fc(outputs["gap"].flatten(1))
-        return outputs
 
 
 class OSNetAIN(OSNet):
@@ -355,16 +380,14 @@ class OSNetAIN(OSNet):
     #: Which of the two blocks of conv2, conv3, conv4 normalise their residual by instance.
     INSTANCE_NORM = ((True, True), (False, True), (True, False))
 
-    def __init__(
-        self, channels: Sequence[int], feature_dim: int = 512, *, conv3x3: Conv3x3 = LiteConv3x3
-    ) -> None:
-        super().__init__(channels, feature_dim, ibn=True, conv3x3=conv3x3)
+    def __init__(self, channels: Sequence[int], feature_dim: int = 512, **block: Any) -> None:
+        super().__init__(channels, feature_dim, ibn=True, **block)
 
-    def _make_stages(self, channels: Sequence[int], ibn: bool, conv3x3: Conv3x3) -> None:
+    def _make_stages(self, channels: Sequence[int], ibn: bool, block: dict[str, Any]) -> None:
         stages = [
             nn.Sequential(
                 *(
-                    OSBlockAIN(c, c_out, instance_norm=norm, conv3x3=conv3x3)
+                    OSBlockAIN(c, c_out, instance_norm=norm, **block)
                     for c, norm in zip((c_in, c_out), norms)
                 )
             )
@@ -387,7 +410,7 @@ class OSNetAIN(OSNet):
         }
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """Initialise as torchreid does; normalisation layers keep PyTorch's ones and zeros."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -416,7 +439,7 @@ def gate_activations(model: OSNet, images: Tensor) -> dict[str, np.ndarray]:
     handles = [
         block.gate.register_forward_hook(lambda _, __, output, n=name: keep(n, output))
         for name, block in model.named_modules()
-        if isinstance(block, OSBlock)
+        if isinstance(block, OSBlock) and block.gate is not None
     ]
     try:
         model(images)
@@ -429,46 +452,92 @@ def gate_activations(model: OSNet, images: Tensor) -> dict[str, np.ndarray]:
 # --- variants ----------------------------------------------------------------------------------
 
 
-def osnet_x1_0(feature_dim: int = 512) -> OSNet:
-    """OSNet at full width."""
-    return OSNet(WIDTHS["x1_0"], feature_dim)
+def _imagenet(name: str, key: str, **known: Any) -> WeightFile:
+    """Of torchreid's model zoo (https://kaiyangzhou.github.io/deep-person-reid)."""
+    url = f"https://drive.google.com/uc?id={key}&export=download"
+    return WeightFile(url, f"{name}_imagenet.pth", **known)
 
 
-def osnet_x0_75(feature_dim: int = 512) -> OSNet:
-    """OSNet at three quarters of the width."""
-    return OSNet(WIDTHS["x0_75"], feature_dim)
+VARIANTS = {
+    "osnet_x1_0": Variant(
+        partial(OSNet, WIDTHS["x1_0"]),
+        _imagenet(
+            "osnet_x1_0",
+            "1LaG1EJpHrxdAxKnSCJ_i0u-nbxSAeiFY",
+            size=10_910_553,
+            sha256="fe2d63f9157c28a4a8d8ca29bec12d5b2988ac0346d712025789ea9174968e79",
+        ),
+        params=2_169_508,
+        multadds=978_878_352,
+    ),
+    "osnet_x0_75": Variant(
+        partial(OSNet, WIDTHS["x0_75"]),
+        _imagenet("osnet_x0_75", "1uwA9fElHOk3ZogwbeY5GkLI6QPTX70Hq"),
+        params=1_285_754,
+        multadds=571_754_536,
+    ),
+    "osnet_x0_5": Variant(
+        partial(OSNet, WIDTHS["x0_5"]),
+        _imagenet("osnet_x0_5", "16DGLbZukvVYgINws8u8deSaOqjybZ83i"),
+        params=630_034,
+        multadds=272_901_064,
+    ),
+    "osnet_x0_25": Variant(
+        partial(OSNet, WIDTHS["x0_25"]),
+        _imagenet("osnet_x0_25", "1rb8UN5ZzPKRc_xvtHlyDh-cSz88YX9hs"),
+        params=201_864,
+        multadds=82_316_000,
+    ),
+    # Instance normalisation in the stem and behind conv2 (Pan et al., ECCV 2018).
+    "osnet_ibn_x1_0": Variant(
+        partial(OSNet, WIDTHS["x1_0"], ibn=True),
+        _imagenet("osnet_ibn_x1_0", "1sr90V6irlYYDd4_4ISU2iruoRG8J__6l"),
+        params=2_170_532,
+        multadds=978_878_352,
+    ),
+    # Instance normalisation in the stem and inside four blocks.
+    "osnet_ain_x1_0": Variant(
+        partial(OSNetAIN, WIDTHS["x1_0"]),
+        _imagenet("osnet_ain_x1_0", "1-CaioD9NaqbHK_kzSMW8VE4_3KcsRjEo"),
+        params=2_169_508,
+        multadds=978_878_352,
+    ),
+    "osnet_ain_x0_75": Variant(
+        partial(OSNetAIN, WIDTHS["x0_75"]),
+        _imagenet("osnet_ain_x0_75", "1apy0hpsMypqstfencdH-jKIUEFOW4xoM"),
+        params=1_285_754,
+        multadds=571_754_536,
+    ),
+    "osnet_ain_x0_5": Variant(
+        partial(OSNetAIN, WIDTHS["x0_5"]),
+        _imagenet("osnet_ain_x0_5", "1KusKvEYyKGDTUBVRxRiz55G31wkihB6l"),
+        params=630_034,
+        multadds=272_901_064,
+    ),
+    "osnet_ain_x0_25": Variant(
+        partial(OSNetAIN, WIDTHS["x0_25"]),
+        _imagenet("osnet_ain_x0_25", "1SxQt2AvmEcgWNhaRb2xC4rP6ZwVDP0Wt"),
+        params=201_864,
+        multadds=82_316_000,
+    ),
+}
 
-
-def osnet_x0_5(feature_dim: int = 512) -> OSNet:
-    """OSNet at half the width."""
-    return OSNet(WIDTHS["x0_5"], feature_dim)
-
-
-def osnet_x0_25(feature_dim: int = 512) -> OSNet:
-    """OSNet at a quarter of the width: 0.2 M parameters."""
-    return OSNet(WIDTHS["x0_25"], feature_dim)
-
-
-def osnet_ibn_x1_0(feature_dim: int = 512) -> OSNet:
-    """OSNet with instance normalisation in its early layers (Pan et al., ECCV 2018)."""
-    return OSNet(WIDTHS["x1_0"], feature_dim, ibn=True)
-
-
-def osnet_ain_x1_0(feature_dim: int = 512) -> OSNetAIN:
-    """OSNet-AIN at full width."""
-    return OSNetAIN(WIDTHS["x1_0"], feature_dim)
-
-
-def osnet_ain_x0_75(feature_dim: int = 512) -> OSNetAIN:
-    """OSNet-AIN at three quarters of the width."""
-    return OSNetAIN(WIDTHS["x0_75"], feature_dim)
-
-
-def osnet_ain_x0_5(feature_dim: int = 512) -> OSNetAIN:
-    """OSNet-AIN at half the width."""
-    return OSNetAIN(WIDTHS["x0_5"], feature_dim)
-
-
-def osnet_ain_x0_25(feature_dim: int = 512) -> OSNetAIN:
-    """OSNet-AIN at a quarter of the width."""
-    return OSNetAIN(WIDTHS["x0_25"], feature_dim)
+#: Suffix of a name -> options of the block: the rows of the paper's ablation, which it trains
+#: from scratch. Its row "T = 1" names no gate: that is "bottleneck" here, its figure's baseline.
+ABLATION: dict[str, dict[str, Any]] = {
+    "streams1": {"depths": (1,)},
+    "streams2": {"depths": (1, 2)},
+    "streams3": {"depths": (1, 2, 3)},
+    "depth4": {"depths": (4, 4, 4, 4)},
+    "gate_separate": {"gate": "separate"},
+    "gate_stream": {"gate": "stream"},
+    "gate_fixed": {"gate": "fixed"},
+    "gate_none": {"gate": "none"},
+    "gate_concat": {"gate": "concat"},
+    "conv3x3": {"conv3x3": FullConv3x3},
+    "bottleneck": {"depths": (1,), "gate": "none"},
+}
+VARIANTS |= {
+    f"osnet_x0_25_{suffix}": Variant(partial(OSNet, WIDTHS["x0_25"], **options))
+    for suffix, options in ABLATION.items()
+}

@@ -11,6 +11,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
+from reidlab.plots.parts import heat_map
 from reidlab.plots.style import (
     BLACK,
     BLUE,
@@ -137,15 +138,8 @@ def width_resolution(table: pd.DataFrame) -> Figure:
     grid = grid.loc[table.width.unique(), table["size"].unique()]
     figure, axes = new_figure(2.9, width=6.0)
     low, high = grid.to_numpy().min(), grid.to_numpy().max()
-    picture = axes.imshow(grid, cmap=SEQUENTIAL, norm=LogNorm(low / 2, high), aspect="auto")
-    for row, column in np.ndindex(*grid.shape):
-        value = grid.iloc[row, column]
-        dark = picture.norm(value) > 0.55
-        axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=10,
-                  color="white" if dark else BLACK)  # fmt: skip
-    axes.set_xticks(range(grid.shape[1]), grid.columns)
-    axes.set_yticks(range(grid.shape[0]), [f"×{width:g}" for width in grid.index])
-    axes.grid(False)
+    grid.index = [f"×{width:g}" for width in grid.index]
+    heat_map(axes, grid, grid.map("{:.1f}".format), 10, norm=LogNorm(low / 2, high))
     axes.set(xlabel="image (height × width)", ylabel="width of the network",
              title="Mult-Adds of one image, in millions")  # fmt: skip
     return figure
@@ -248,38 +242,11 @@ def receptive_fields(maps: Sequence[np.ndarray], measured: Sequence[int]) -> Fig
 # --- gates -------------------------------------------------------------------------------------
 
 
-def gate_summary(gates: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Gates in numbers, one row a block and stream.
-
-    Args:
-        gates: from `reidlab.models.osnet.gate_activations`: block -> (N, 4 streams, C).
-
-    Returns:
-        Columns block, stream (1 to 4), mean (over images and channels), channel_std (over
-        channels, of the mean over images), image_std (over images, of a single channel's gate:
-        root mean square over the channels), favourite (share of channels, over images, whose
-        gate is widest for this stream, by more than 0.001).
-    """
-    rows = []
-    for block, values in gates.items():
-        runner_up, best = np.sort(values, axis=1)[:, -2:].swapaxes(0, 1)  # (N, C) each
-        widest = np.where(best - runner_up > 0.001, values.argmax(axis=1), -1)
-        for stream in range(values.shape[1]):
-            of_stream = values[:, stream].astype(np.float64)
-            rows.append({
-                "block": block, "stream": stream + 1, "mean": of_stream.mean(),
-                "channel_std": of_stream.mean(axis=0).std(),
-                "image_std": np.sqrt(of_stream.var(axis=0).mean()),
-                "favourite": (widest == stream).mean(),
-            })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
 def gates_by_block(summary: pd.DataFrame) -> Figure:
     """How open the gate is for each stream, from the first block to the last.
 
     Args:
-        summary: from `gate_summary`.
+        summary: from `reidlab.models.osnet.gate_summary`.
     """
     figure, (level, choice) = new_figure(3.4, columns=2)
     blocks = list(dict.fromkeys(summary.block))
@@ -288,14 +255,9 @@ def gates_by_block(summary: pd.DataFrame) -> Figure:
         for column in ("mean", "image_std", "favourite")
     )
     most = max(spread.to_numpy().max(), 0.01)
-    level.imshow(spread, cmap=SEQUENTIAL, vmin=0, vmax=most, aspect="auto")
-    for row, column in np.ndindex(*mean.shape):
-        width = spread.iloc[row, column]
-        colour = "white" if width > 0.55 * most else BLACK
-        level.text(column, row, f"{mean.iloc[row, column]:.3f}\n±{width:.3f}", ha="center",
-                   va="center", fontsize=8, color=colour)  # fmt: skip
-    level.set_yticks(range(len(mean)), [f"{scale}×{scale}" for scale in SCALES])
-    level.grid(False)
+    texts = mean.map("{:.3f}".format) + "\n±" + spread.map("{:.3f}".format)
+    spread.index = [f"{scale}×{scale}" for scale in SCALES]
+    heat_map(level, spread, texts, 8, vmin=0, vmax=most)
     level.set_title("Mean gate ± spread over images")
 
     bottom = np.zeros(len(blocks))

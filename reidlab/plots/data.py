@@ -4,85 +4,25 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from reidlab.plots.style import (
-    BLACK,
-    DPI,
-    GREY,
-    PAGE_WIDTH,
-    PALETTE,
-    QUERY,
-    RIGHT,
-    SEQUENTIAL,
-    WRONG,
-    mark_pictures,
-    new_figure,
-)
+from reidlab.plots.parts import GAP, Sheet, camera_light, grouped_bars, heat_map
+from reidlab.plots.style import PALETTE, QUERY, RIGHT, SEQUENTIAL, WRONG, new_figure
 
-# --- sheets of pictures ------------------------------------------------------------------------
+__all__ = [
+    "answers_figure",
+    "camera_light",
+    "camera_views",
+    "coverage",
+    "difficulty_bars",
+    "identity_counts",
+    "person_views",
+    "sample_figure",
+]
 
-INSET = 0.04  # blank rim of a picture's place, so that neighbours do not touch
-GAP = 0.45  # between groups of a row, in pictures' widths
-
-
-class Sheet:
-    """A page of pictures: rows of headings, pictures and captions on one pair of axes.
-
-    The axes count in pictures: one is 1 wide and 2 high; y runs down. Headings and captions have
-    the same size on every sheet, however wide its pictures are.
-
-    Args:
-        columns: width of a row, in pictures.
-        rows: rows of pictures.
-        headings: how many of the rows have a heading above them.
-    """
-
-    def __init__(self, columns: float, rows: int, headings: int):
-        scale = PAGE_WIDTH / columns  # inches a picture's width
-        self.heading, self.caption = 0.36 / scale, 0.26 / scale
-        height = rows * (2 + self.caption) + headings * self.heading
-        self.figure = Figure(figsize=(PAGE_WIDTH, scale * height), dpi=DPI)
-        self.axes = self.figure.add_axes((0, 0, 1, 1))
-        self.axes.set(xlim=(0, columns), ylim=(height, 0))
-        self.axes.set_axis_off()
-        mark_pictures(self.figure)
-
-    def row_top(self, row: int, headings: int) -> float:
-        """Where the pictures of a row begin, with so many headings down to it."""
-        return row * (2 + self.caption) + headings * self.heading
-
-    def write(self, text: str, top: float, x: float = 0) -> None:
-        """Put a heading above pictures that begin at ``top``."""
-        self.axes.text(x + INSET, top - self.heading / 2, text, ha="left", va="center",
-                       fontsize=10.5, fontweight="bold")  # fmt: skip
-
-    def put(
-        self,
-        image: Tensor | np.ndarray,
-        x: float,
-        top: float,
-        caption: str = "",
-        colour: str | None = None,
-    ) -> None:
-        """Put one picture, (3, H, W) or (H, W, 3) uint8; a colour frames it."""
-        pixels = np.asarray(image)
-        if pixels.shape[0] == 3:
-            pixels = pixels.transpose(1, 2, 0)
-        self.axes.imshow(
-            pixels, extent=(x + INSET, x + 1 - INSET, top + 2 - INSET, top + INSET),
-            interpolation="antialiased", aspect="auto",
-        )  # fmt: skip
-        if colour is not None:
-            corner, size = (x + 1.5 * INSET, top + 1.5 * INSET), (1 - 3 * INSET, 2 - 3 * INSET)
-            frame = Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=3)
-            self.axes.add_patch(frame)
-        self.axes.text(x + 0.5, top + 2, caption, ha="center", va="top", fontsize=7.5,
-                       color=colour or BLACK)  # fmt: skip
+# --- pictures -----------------------------------------------------------------------------------
 
 
 def sample_figure(samples: pd.DataFrame, images: Tensor) -> Figure:
@@ -203,30 +143,19 @@ def identity_counts(splits: dict[str, pd.DataFrame]) -> Figure:
 
     spread = {name: frame.groupby("pid").camid.nunique() for name, frame in people.items()}
     counts = pd.DataFrame({name: seen.value_counts() for name, seen in spread.items()})
-    _grouped_bars(cameras, counts.sort_index())
+    grouped_bars(cameras, counts.sort_index().fillna(0))
     cameras.set(xlabel="cameras that see it", ylabel="identities", title="Cameras per identity")
 
     of_camera = pd.DataFrame(
         {name: frame.camid.value_counts() for name, frame in splits.items()}
     ).sort_index()
-    _grouped_bars(load, of_camera)
+    grouped_bars(load, of_camera.fillna(0))
     load.set(xlabel="camera (camid)", ylabel="images", title="Images per camera")
     for axes in (images, cameras, load):
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     images.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     figure.legend(*load.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
-
-
-def _grouped_bars(axes: Axes, counts: pd.DataFrame) -> None:
-    """Bars side by side: one group a row, one colour a column."""
-    places = np.arange(len(counts))
-    width = 0.8 / counts.shape[1]
-    for number, (colour, name) in enumerate(zip(PALETTE, counts)):
-        shift = (number - (counts.shape[1] - 1) / 2) * width
-        axes.bar(places + shift, counts[name].fillna(0), width, color=colour, label=name)
-    axes.set_xticks(places, counts.index)
-    axes.grid(axis="x", visible=False)
 
 
 def coverage(frame: pd.DataFrame) -> Figure:
@@ -251,16 +180,10 @@ def coverage(frame: pd.DataFrame) -> Figure:
 
     seen = (counts > 0).to_numpy().astype(int)
     both = seen @ seen.T
-    shared.imshow(both, cmap=SEQUENTIAL, vmin=0)
-    for row, column in np.ndindex(*both.shape):
-        colour = "white" if both[row, column] > 0.55 * both.max() else BLACK
-        shared.text(column, row, f"{both[row, column]}", ha="center", va="center", color=colour,
-                    fontsize=8)  # fmt: skip
-    for axis in (shared.xaxis, shared.yaxis):
-        axis.set_ticks(range(len(counts)), counts.index)
+    both = pd.DataFrame(both, counts.index, counts.index)
+    heat_map(shared, both, both, 8, vmin=0, aspect="equal")
     shared.set(xlabel="camera", ylabel="camera", title="Identities seen by both")
-    for axes in (who, shared):
-        axes.grid(False)
+    who.grid(False)
     return figure
 
 
@@ -274,28 +197,7 @@ def _coverage_counts(frame: pd.DataFrame) -> pd.DataFrame:
     return counts.iloc[:, order]
 
 
-# --- light and difficulty ----------------------------------------------------------------------
-
-
-def camera_light(cameras: pd.DataFrame) -> Figure:
-    """Brightness and tint of every camera: where two datasets differ before anybody walks in.
-
-    Args:
-        cameras: one row a camera: dataset, camid, brightness (mean grey level, 0 to 1) and
-            warmth (mean red minus mean blue).
-    """
-    figure, axes = new_figure(3.2, width=6.5)
-    for colour, marker, (name, rows) in zip(PALETTE, "os^D", cameras.groupby("dataset")):
-        axes.scatter(rows.brightness, rows.warmth, s=70, color=colour, marker=marker, label=name)
-        for row in rows.itertuples():
-            axes.annotate(f"c{row.camid}", (row.brightness, row.warmth), xytext=(6, 4),
-                          textcoords="offset points", fontsize=8, color=colour)  # fmt: skip
-    axes.axhline(0, color=GREY, linewidth=1)
-    axes.margins(0.12)
-    axes.set(xlabel="brightness (mean grey level)", ylabel="warmth (red − blue)",
-             title="Every camera has a light of its own")  # fmt: skip
-    axes.legend()
-    return figure
+# --- difficulty --------------------------------------------------------------------------------
 
 
 def difficulty_bars(table: pd.DataFrame) -> Figure:
@@ -308,9 +210,7 @@ def difficulty_bars(table: pd.DataFrame) -> Figure:
     for axes, (column, title) in zip(panels, {"rank1": "Rank-1", "mAP": "mAP"}.items()):
         scores = table.pivot(index="dataset", columns="feature", values=column)
         scores = scores.loc[table.dataset.unique(), table.feature.unique()]
-        _grouped_bars(axes, scores)
-        for bars in axes.containers:
-            axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
+        grouped_bars(axes, scores, "%.1f")
         axes.set(title=title)
     panels[0].set(ylabel="percent")
     panels[0].margins(y=0.15)

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reidlab.plots.parts import interval_rows, name_rows
 from reidlab.plots.style import BLACK, BLUE, GREY, LIGHT, VERMILLION, new_figure
 
 #: Scores as axis labels, in the order of the panels.
@@ -34,13 +35,11 @@ def score_intervals(
         for axes, (score, label) in zip(row, scores.items()):
             here = table[(table["run"] == run) & (table["score"] == score)].set_index("way")
             axes.axvline(here.loc[reference, "value"], color=LIGHT, linewidth=2, zorder=0)
-            for place, way in enumerate(ways):
-                line = here.loc[way]
-                colour = VERMILLION if line["normalised"] else BLUE
-                axes.hlines(place, line["low"], line["high"], color=colour, linewidth=2)
-                face = "white" if line["normalised"] else colour
-                marker = "D" if line["normalised"] else "o"
-                axes.plot(line["value"], place, marker, color=colour, markerfacecolor=face)
+            here = here.loc[ways]
+            scaled = here["normalised"].to_numpy(dtype=bool)
+            interval_rows(axes, here[~scaled], places=np.flatnonzero(~scaled))
+            looks = {"colours": VERMILLION, "marker": "D", "filled": False}
+            interval_rows(axes, here[scaled], places=np.flatnonzero(scaled), **looks)
             _rows(axes, ways, label, named=axes is row[0])
         row[0].set_title(run)
     return figure
@@ -69,9 +68,7 @@ def difference_intervals(
             axes.axvline(0, color=BLACK, linewidth=1)
             colours = np.where(here["difference"] > 0, BLUE, VERMILLION)
             colours = np.where(here["clear"], colours, GREY)
-            places = range(len(ways))
-            axes.hlines(places, here["low"], here["high"], color=colours, linewidth=3)
-            axes.scatter(here["difference"], places, color=colours, zorder=3)
+            interval_rows(axes, here.rename(columns={"difference": "value"}), colours)
             _rows(axes, ways, f"{names.get(score, score)} (points)", named=axes is row[0])
         row[0].set_title(run)
     if title:
@@ -101,9 +98,9 @@ def order_curve(table: pd.DataFrame, score: str = "mAP") -> Figure:
 
 
 def _rows(axes: Axes, names: list[str], label: str, named: bool) -> None:
-    """Rows with names on the left of the first panel; the first name on top."""
-    axes.set_yticks(range(len(names)), names if named else [""] * len(names))
-    axes.set(xlabel=label, ylim=(len(names) - 0.4, -0.6))
+    """Rows with names on the left of the first panel, and an axis that is not too narrow."""
+    name_rows(axes, names, named)
+    axes.set_xlabel(label)
     low, high = axes.get_xlim()
     if high - low < LEAST_SPAN:
         middle = (low + high) / 2

@@ -1,18 +1,18 @@
 """Figures of notebook 06: what stands in the ranked lists.
 
 Right and wrong are never told by colour alone: a mark in words or a sign stands beside it. Where
-pictures may not be shown, the same figures are drawn with tiles that carry the camera instead.
+pictures may not be shown, coloured cells stand in their places.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reidlab.evaluation.retrieval import DISTRACTOR, MATCH
+from reidlab.plots.parts import GAP, Sheet, ap_distribution, heat_map
 from reidlab.plots.style import (
     BLACK,
     BLUE,
@@ -20,12 +20,9 @@ from reidlab.plots.style import (
     LIGHT,
     QUERY,
     RIGHT,
-    SEQUENTIAL,
     UNKNOWN,
-    VERMILLION,
     WRONG,
     new_figure,
-    plain_image,
 )
 
 #: Sign, word and colour of an answer, by verdict; everything else is an impostor.
@@ -35,41 +32,36 @@ IMPOSTOR = ("✗", "impostor", WRONG)
 #: Pictures by position in the gallery (or among the queries): (H, W, 3) or (3, H, W) uint8.
 Pictures = Mapping[int, Any]
 
+#: Height of a cell that stands for a picture, in its widths.
+CELL = 0.5
+
 
 def triplets_figure(
     table: pd.DataFrame, queries: Pictures | None = None, gallery: Pictures | None = None
 ) -> Figure:
-    """Query, true match and impostor, for each row of a table.
+    """Query, true match and impostor, for each row of a table; two rows to a line.
 
     Args:
         table: rows of :func:`reidlab.evaluation.retrieval.triplets`; at least one.
-        queries: pictures of the queries; None draws tiles.
-        gallery: pictures of the gallery; None draws tiles.
-
-    Returns:
-        Three axes a row of the table, two sub-figures to a line, lettered (a), (b) …
+        queries: pictures of the queries; None colours cells.
+        gallery: pictures of the gallery; None colours cells.
     """
     lines = -(-len(table) // 2)
-    height = (1.3 if queries is None else 3.1) * lines
-    figure, axes = new_figure(height, lines, 7, squeeze=False, width_ratios=_TRIPLET_WIDTHS)
-    figure.get_layout_engine().set(hspace=0.06)
-    for spare in axes.ravel():
-        spare.axis("off")
+    tall = CELL if queries is None else 2.0
+    sheet = Sheet(6 + GAP, rows=lines, headings=lines, tall=tall, lines=2)
     for number, row in enumerate(table.itertuples()):
-        three = axes[number // 2, 4 * (number % 2) : 4 * (number % 2) + 3]
-        _tile(three[0], _picture(queries, row.query), QUERY, f"camera {row.camid}")
-        _tile(three[1], _picture(gallery, row.match), RIGHT, f"camera {row.match_camid}")
-        _tile(three[2], _picture(gallery, row.impostor), WRONG, f"camera {row.impostor_camid}")
+        line, x = number // 2, (number % 2) * (3 + GAP)
+        top = sheet.row_top(line, line + 1)
         verdict = "fooled" if row.margin < 0 else "right"
-        three[0].set_title(f"({chr(97 + number)}) query", fontsize=10)
+        sheet.write(f"({chr(97 + number)}) {verdict}", top, x)
         near, far = told_apart(row.match_distance, row.impostor_distance)
-        three[1].set_title(f"✓ match\nat {near}", fontsize=10, color=RIGHT)
-        title = f"✗ impostor\nat {far}: {verdict}"
-        three[2].set_title(title, fontsize=10, color=WRONG)
-    return figure
-
-
-_TRIPLET_WIDTHS = [1, 1, 1, 0.25, 1, 1, 1]
+        for offset, pictures, position, caption, colour in (
+            (0, queries, row.query, f"query\ncamera {row.camid}", QUERY),
+            (1, gallery, row.match, f"✓ match at {near}\ncamera {row.match_camid}", RIGHT),
+            (2, gallery, row.impostor, f"✗ impostor at {far}\ncamera {row.impostor_camid}", WRONG),
+        ):
+            sheet.put(_picture(pictures, position), x + offset, top, caption, colour)
+    return sheet.figure
 
 
 def told_apart(first: float, second: float, digits: int = 3) -> tuple[str, str]:
@@ -92,7 +84,7 @@ def told_apart(first: float, second: float, digits: int = 3) -> tuple[str, str]:
 def ranked_lists(
     found: pd.DataFrame,
     per_query: pd.DataFrame,
-    chosen: list[int],
+    chosen: Sequence[int],
     queries: Pictures | None = None,
     gallery: Pictures | None = None,
 ) -> Figure:
@@ -102,80 +94,26 @@ def ranked_lists(
         found: of :func:`reidlab.evaluation.retrieval.answers`.
         per_query: of the run; names each line's AP.
         chosen: queries, a line each, at least one.
-        queries: pictures of the queries; None draws tiles.
-        gallery: pictures of the gallery; None draws tiles.
+        queries: pictures of the queries; None colours cells.
+        gallery: pictures of the gallery; None colours cells.
     """
-    k = int(found["rank"].max())
-    widths = [1, 0.3, *[1] * k]
-    height = (0.85 if queries is None else 1.8) * len(chosen)
-    figure, axes = new_figure(height, len(chosen), k + 2, squeeze=False, width_ratios=widths)
+    rows, tall = len(chosen), CELL if queries is None else 2.0
+    sheet = Sheet(1 + GAP + int(found["rank"].max()), rows, headings=rows, tall=tall, lines=2)
     scores = per_query.set_index("query")
     for line, query in enumerate(chosen):
-        for spare in axes[line]:
-            spare.axis("off")
-        score = scores.loc[query]
+        top, score = sheet.row_top(line, line + 1), scores.loc[query]
         few = "1 match" if score.num_matches == 1 else f"{score.num_matches} matches, the first"
-        title = f"AP {100 * score.ap:.1f} %, {few} on rank {score.first_match}"
-        _row_title(axes[line, 0], title)
-        _tile(axes[line, 0], _picture(queries, query), QUERY, f"query\ncam {score.camid}")
+        sheet.write(f"AP {100 * score.ap:.1f} %, {few} on rank {score.first_match}", top)
+        sheet.put(_picture(queries, query), 0, top, f"query\ncam {score.camid}", QUERY)
         for row in found[found["query"] == query].itertuples():
             sign, word, colour = SIGNS.get(row.verdict, IMPOSTOR)
-            tile = axes[line, row.rank + 1]
-            _tile(tile, _picture(gallery, row.gallery), colour, f"{sign} {word}\ncam {row.camid}")
-    return figure
-
-
-def _row_title(axes: Axes, title: str) -> None:
-    """A title that may be wider than its axes: laid out as a title, its columns would grow."""
-    axes.set_title(" ", fontsize=10)  # makes room above
-    place = dict(xy=(0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points")
-    note = axes.annotate(title, **place, fontsize=10, fontweight="bold", annotation_clip=False)
-    note.set_in_layout(False)
+            caption = f"{sign} {word}\ncam {row.camid}"
+            sheet.put(_picture(gallery, row.gallery), row.rank + GAP, top, caption, colour)
+    return sheet.figure
 
 
 def _picture(pictures: Pictures | None, position: int) -> Any:
     return None if pictures is None else pictures[position]
-
-
-def _tile(axes: Axes, picture: Any, colour: str, caption: str) -> None:
-    """A framed picture with a caption below; without a picture a tile that holds the caption."""
-    axes.axis("on")
-    plain_image(axes, picture, colour)
-    if picture is None:
-        axes.set(xlim=(0, 1), ylim=(0, 1), facecolor="#F7F7F7")
-        axes.text(0.5, 0.5, caption, color=colour, fontsize=7.5, **_CENTRED)
-    else:
-        axes.set_xlabel(caption, color=colour, fontsize=8, labelpad=2)
-
-
-_CENTRED = dict(ha="center", va="center")
-
-
-def ap_distribution(per_query: pd.DataFrame, chosen: list[int]) -> Figure:
-    """How the average precision is spread over the queries, with a few of them marked.
-
-    Args:
-        per_query: of a run.
-        chosen: queries to mark.
-    """
-    valid = per_query[per_query.valid]
-    figure, axes = new_figure(2.8)
-    axes.hist(100 * valid.ap, bins=np.linspace(0, 100, 26), color=BLUE, alpha=0.8)
-    mean = 100 * valid.ap.mean()
-    axes.axvline(mean, color=BLACK, linestyle="--", label=f"mean, the mAP: {mean:.1f} %")
-    marked = 100 * valid.set_index("query").ap.loc[chosen]
-    axes.plot(
-        marked,
-        np.zeros(len(marked)),
-        "^",
-        color=VERMILLION,
-        markersize=10,
-        clip_on=False,
-        label="queries shown below",
-    )
-    axes.set(xlabel="average precision of a query (%)", ylabel="queries", xlim=(0, 100))
-    axes.legend()
-    return figure
 
 
 def first_answer_bars(table: pd.DataFrame) -> Figure:
@@ -217,16 +155,9 @@ def camera_figure(pairs: pd.DataFrame, cameras: pd.DataFrame) -> Figure:
     bars.grid(axis="y", visible=False)
 
     grid = pairs.pivot(index="query_camera", columns="gallery_camera", values="mAP")
-    image = heat.imshow(grid, cmap=SEQUENTIAL, vmin=0, vmax=100, aspect="auto")
-    for line, column in np.ndindex(grid.shape):
-        value = grid.iat[line, column]
-        text = "–" if np.isnan(value) else f"{value:.0f}"
-        colour = "white" if value > 60 else BLACK
-        heat.text(column, line, text, color=colour, fontsize=9, **_CENTRED)
-    heat.set_xticks(range(grid.shape[1]), grid.columns)
-    heat.set_yticks(range(grid.shape[0]), grid.index)
+    texts = grid.map(lambda value: "–" if np.isnan(value) else f"{value:.0f}")
+    image = heat_map(heat, grid, texts, vmin=0, vmax=100)
     heat.set(title="One camera searched", xlabel="camera searched", ylabel="camera of the query")
-    heat.grid(False)
     figure.colorbar(image, ax=heat, label="mAP (%)")
     return figure
 

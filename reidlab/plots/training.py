@@ -1,41 +1,15 @@
-"""Figures of training: what happens over the epochs, and what the scores of the queries are."""
+"""Figures of notebook 03: what happens over the epochs."""
 
-import math
-
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reidlab.plots.style import BLACK, BLUE, GREEN, PALETTE, VERMILLION, new_figure
+from reidlab.losses import chance_loss, floor_loss
+from reidlab.plots.parts import ap_distribution
+from reidlab.plots.style import BLACK, BLUE, GREEN, VERMILLION, new_figure
 
-
-def chance_loss(classes: int) -> float:
-    """Cross entropy of a classifier that finds all ``classes`` equally likely: log C, in nats.
-
-    >>> round(chance_loss(751), 3)
-    6.621
-    """
-    return math.log(classes)
-
-
-def floor_loss(classes: int, smoothing: float) -> float:
-    """Lowest label-smoothed cross entropy that any classifier can reach: the targets' entropy.
-
-    A target has 1 - ε + ε/C on the true class and ε/C on each of the others. The loss is that
-    target's entropy plus the (never negative) divergence of the prediction from it.
-
-    >>> round(floor_loss(751, 0.1), 3)
-    0.986
-    >>> floor_loss(751, 0.0)
-    0.0
-    """
-    if smoothing == 0:
-        return 0.0
-    other = smoothing / classes
-    true = 1 - smoothing + other
-    return -true * math.log(true) - (classes - 1) * other * math.log(other)
+__all__ = ["ap_distribution", "describe", "learning_curves"]
 
 
 def learning_curves(
@@ -107,58 +81,12 @@ def describe(history: pd.DataFrame, classes: int, smoothing: float) -> str:
     return " ".join(said)
 
 
-def compare_learning(
-    panels: dict[str, dict[str, pd.DataFrame]], levels: dict[str, dict[str, float]] | None = None
-) -> Figure:
-    """The mAP over the epochs, of several trainings on one target, a panel for each target.
-
-    Args:
-        panels: target -> label -> history.
-        levels: target -> label -> mAP in percent of what was not trained on the target, drawn as
-            a level line.
-    """
-    figure, row = new_figure(3.4, 1, len(panels), sharey=True, squeeze=False)
-    levels = levels or {}
-    for axes, (target, histories) in zip(row[0], panels.items()):
-        # The colours of transfer_bars, where what was not trained on the target comes first.
-        colors = iter(PALETTE[1:])
-        for label, history in histories.items():
-            _line(axes, history, "mAP", next(colors), label)
-        for label, value in levels.get(target, {}).items():
-            axes.axhline(value, color=PALETTE[0], linestyle="--", linewidth=1.2, label=label)
-        axes.set(title=f"Target: {target}", xlabel="epochs on the target")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.legend(loc="upper left")
-    # Only now: limits set panel by panel would stop the shared axis from growing.
-    row[0][0].set(ylabel="mAP on the target (%)", ylim=(0, 1.35 * row[0][0].get_ylim()[1]))
-    return figure
-
-
-def ap_distribution(per_query: pd.DataFrame, bins: int = 20) -> Figure:
-    """How the average precision spreads over the queries, with its mean, the mAP.
-
-    Args:
-        per_query: see :class:`metrics.scores.Ranking`; queries that are not valid are left out.
-        bins: of the histogram.
-    """
-    ap = per_query.loc[per_query["valid"], "ap"].to_numpy()
-    figure, axes = new_figure(3.2)
-    axes.hist(ap, bins=np.linspace(0, 1, bins + 1), color=BLUE, edgecolor="white")
-    axes.axvline(ap.mean(), color=VERMILLION, label=f"mean = mAP: {100 * ap.mean():.1f} %")
-    median = float(np.median(ap))
-    axes.axvline(median, color="0.3", linestyle="--", label=f"median: {100 * median:.1f} %")
-    axes.set(xlabel="average precision of one query", ylabel="queries", xlim=(0, 1))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
-    return figure
-
-
 def _line(axes: Axes, history: pd.DataFrame, column: str, color: str, label: str) -> None:
     """One column over the epochs; epochs without a value are left out, not broken at."""
     values = history[["epoch", column]].dropna() if column in history else history.iloc[:0]
     if len(values):
-        marker = "o" if len(values) <= 40 else ""
-        axes.plot(values["epoch"], values[column], marker=marker, color=color, label=label or None)
+        look = "-" if len(values) > 40 else "o-" if len(values) > 2 else "o"  # two are no curve
+        axes.plot(values["epoch"], values[column], look, color=color, label=label or None)
 
 
 def _level(axes: Axes, value: float, text: str) -> None:

@@ -1,21 +1,15 @@
 """The recipe of a training: every setting, its default, and recipes that have a name."""
 
-import dataclasses
+import difflib
 import math
+import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
-from reidlab.common.device import DEVICES, PRECISIONS
 from reidlab.common.errors import ReidlabError
-from reidlab.metrics.distances import known_distance
-from reidlab.models import MODELS
-from reidlab.models.initial import check_init
-from reidlab.runs.folder import read_json
-
-OPTIMIZERS = ("adamw", "adam", "amsgrad", "sgd", "muon")
-SCHEDULES = ("plateau", "step", "cosine", "onecycle", "inverse")
-SAMPLERS = ("shuffle", "identities")
-TRIPLETS = ("none", "hinge", "soft", "improved")
+from reidlab.recipe import names
+from reidlab.recipe.init import Init
 
 _SHARE = (lambda value: 0 <= value <= 1, "a share, 0 to 1")
 _BELOW_1 = (lambda value: 0 <= value < 1, "0 or more, below 1")
@@ -41,10 +35,38 @@ RANGES = {
     "erase": _SHARE,
     "val_fraction": _BELOW_1,
     "val_identities": _FROM_0,
-    "seed": _FROM_0,
-    "device": (lambda value: value in DEVICES, f"one of {', '.join(DEVICES)}"),
-    "precision": (lambda value: value in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
+    # A training draws from seed * 10,000 + epoch, which has to fit into 64 bits.
+    "seed": (lambda value: 0 <= value < 2**48, "0 or more, below 2**48"),
 }
+#: Setting -> the words that it knows.
+WORDS = {
+    "model": names.MODELS,
+    "optimizer": names.OPTIMIZERS,
+    "schedule": names.SCHEDULES,
+    "sampler": names.SAMPLERS,
+    "triplet": names.TRIPLETS,
+    "device": names.DEVICES,
+    "precision": names.PRECISIONS,
+}
+
+
+def unknown(where: str, name: Any, known: Iterable[str]) -> str:
+    """What to say about a name that does not exist: the nearest ones, and all of them."""
+    close = difflib.get_close_matches(str(name), known := list(known), n=3)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return f"{where}{name!r} is not known.{hint} Known: {', '.join(known) or 'none'}."
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """The value, as its field's type; whole numbers may stand for floats."""
+    if typing.get_origin(kind) is list and isinstance(value, list | tuple):
+        return [_typed(name, each, typing.get_args(kind)[0]) for each in value]
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not (typing.get_origin(kind) or kind):
+        expected = getattr(kind, "__name__", kind)
+        raise ReidlabError(f"{name}={value!r}: expected {expected}, found {type(value).__name__}.")
+    return value
 
 
 @dataclass(frozen=True)
@@ -53,7 +75,7 @@ class TrainConfig:
 
     Attributes:
         dataset: a name of :func:`reidlab.data.names`.
-        model: a name of ``reidlab.models.MODELS``.
+        model: a name of ``reidlab.recipe.names.MODELS``.
         init: ``none``, ``imagenet``, ``imagenet:<file>``, ``reid:<file>``, ``synthetic``, or
             ``run:<name>``: the weights of a neighbouring run folder, which may be those of
             another variant of the network (``resnet50_stride2`` from ``resnet50``). ``$DATA`` in
@@ -139,22 +161,19 @@ class TrainConfig:
     precision: str = "auto"
 
     def __post_init__(self):
-        for name, known in (
-            ("model", MODELS),
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("sampler", SAMPLERS),
-            ("triplet", TRIPLETS),
-        ):
+        for name, kind in typing.get_type_hints(TrainConfig).items():
+            object.__setattr__(self, name, _typed(name, getattr(self, name), kind))
+        for name, known in WORDS.items():
             if getattr(self, name) not in known:
-                raise ReidlabError(
-                    f"{name}={getattr(self, name)!r}: known are {', '.join(known)}."
-                )
+                raise ReidlabError(unknown(f"{name}=", getattr(self, name), known))
+        if names.reader(self.dataset) is None:
+            known = [*names.DATASETS, *names.GENERATED]
+            raise ReidlabError(unknown("dataset=", self.dataset, known))
         for name, (accepts, expected) in RANGES.items():
             if not accepts(getattr(self, name)):
                 raise ReidlabError(f"{name}={getattr(self, name)!r}: expected {expected}.")
-        known_distance(self.distance)
-        check_init(self.init)
+        names.minkowski_order(self.distance)
+        Init.parse(self.init)
         self._check_schedule()
         self._check_losses()
         self._check_sizes()
@@ -226,8 +245,8 @@ class TrainConfig:
         return self.height, self.width
 
 
-#: Recipes under the names that the notebooks use.
-PRESETS = {
+#: Recipes that have a name; they leave data, start and seed open.
+RECIPES = {
     "report": TrainConfig(),
     # The most from scratch in twenty minutes of two CPU cores, on Market-1501.
     "fast": TrainConfig(
@@ -248,13 +267,3 @@ PRESETS = {
         flip_test=True,
     ),
 }
-
-
-def changed_settings(config: TrainConfig, folder: Path) -> set[str]:
-    """Fields in which a run folder's configuration differs; none where there is no run yet."""
-    if not (folder / "config.json").is_file():
-        return set()
-    asked = dataclasses.asdict(config)
-    # A field younger than the run has its default there: new fields start out neutral.
-    found = dataclasses.asdict(TrainConfig()) | read_json(folder / "config.json")
-    return {key for key in asked | found if asked.get(key) != found.get(key)}

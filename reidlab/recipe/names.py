@@ -40,6 +40,24 @@ MODELS = {
     "mcp": "mcp",
     "mcp_bn": "mcp",
 }
+#: Networks of an ablation: what stands behind the name of the whole network, x0.25 wide.
+_ABLATIONS = {
+    "osnet": "streams1 streams2 streams3 depth4 gate_separate gate_stream gate_fixed gate_none "
+    "gate_concat conv3x3 bottleneck",
+    "osfa": "feb2021 attention_none attention_1 attention_2 fusion_none fusion_all pooling_max",
+    "mspf": "patches_none patches_2 patches_2_4_8 attention_none attention_spatial "
+    "attention_channel attention_spatial_channel grid",
+}
+MODELS |= {
+    f"{network}_{width}": network
+    for network in ("osfa", "mspf")
+    for width in ("x1_0", "x0_75", "x0_5", "x0_25")
+}
+MODELS |= {
+    f"{network}_x0_25_{change}": network
+    for network, changes in _ABLATIONS.items()
+    for change in changes.split()
+}
 
 #: Networks that look at two images at once, and the files that define them.
 PAIR_MODELS = {"idla": "idla", "idla_bn": "idla", "fpnn": "fpnn", "fpnn_bn": "fpnn"}
@@ -58,13 +76,13 @@ DATASETS = {
     "msmt17-list-train": "msmt17",
     "last": "last",
     "last-val": "last",
-    "folder": "folder",
     "viper": "viper",
     "cuhk01-486": "cuhk01",
     "cuhk01-100": "cuhk01",
     "grid": "grid",
     "prid2011": "prid2011",
     "ilids": "ilids",
+    "own": "own",
 }
 
 #: The data sets of generated people, drawn by ``pedestrians``.
@@ -77,8 +95,7 @@ GENERATED = (
 )
 
 #: Data set -> how many numbered splits it has: ``cuhk03-classic-labeled-7``.
-SPLITS = {"cuhk03-classic-labeled": 20, "cuhk03-classic-detected": 20}
-SPLITS |= {"cuhk01-100": 20}
+SPLITS = {"cuhk03-classic-labeled": 20, "cuhk03-classic-detected": 20, "cuhk01-100": 20}
 SPLITS |= dict.fromkeys(("viper", "cuhk01-486", "grid", "prid2011", "ilids"), 10)
 
 #: (Σ |q - g|ᵖ)^(1/p) over some thousand dimensions exceeds float32 below this order.
@@ -108,6 +125,25 @@ def split(dataset: str) -> tuple[str, int]:
     if numbered and int(numbered[2]) < SPLITS.get(numbered[1], 0):
         return numbered[1], int(numbered[2])
     return dataset, 0
+
+
+def base(model: str) -> str:
+    """The network that a variant is a variant of; variants are called after it.
+
+    >>> base("resnet50_stride2"), base("osnet_x0_25")
+    ('resnet50', 'osnet_x0_25')
+    """
+    return min((name for name in MODELS if f"{model}_".startswith(f"{name}_")), key=len)
+
+
+def has_shipped_weight(model: str) -> bool:
+    """Whether ``init`` "synthetic" has a weight for a network."""
+    return base(model) == "osnet_x0_25"
+
+
+def takes_weights_of(model: str, other: str) -> bool:
+    """Whether a network can start from the trained weights of another: variants share a base."""
+    return base(model) == base(other)
 
 
 def may_be_shown(dataset: str) -> bool:

@@ -1,1 +1,1 @@
-"""How sure a number is, and what others published: bootstrap, seeds, tables."""
+"""How sure a number is, and what others published: bootstrap, seeds, published."""

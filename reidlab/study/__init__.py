@@ -1,3 +1,14 @@
-"""The study: profiles, steps, the notebook runner, results."""
+"""The study: finished runs for notebooks, and where tables and figures go."""
 
-from reidlab.study.steps import *  # noqa: F403
+import importlib
+
+_HOME = {"Results": "results", "network": "steps", "run_folder": "steps", "runs": "steps"}
+
+__all__ = ["Results", "network", "run_folder", "runs"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for: a plan is made without torch, and training is not."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

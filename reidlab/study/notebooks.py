@@ -7,6 +7,7 @@ under the final name. Here each of these is an error or is impossible.
 
 import ast
 import difflib
+import json
 import logging
 import os
 import shutil
@@ -19,6 +20,8 @@ from typing import Any, TextIO
 
 from reidlab.common import paths
 from reidlab.common.errors import StudyError
+from reidlab.common.files import replacing
+from reidlab.recipe.study import Study
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +40,46 @@ def parameters_of(source: Path) -> dict[str, Any]:
         StudyError: no readable notebook; not exactly one cell tagged ``parameters``; or a
             statement in it that is not ``name = literal``.
     """
-    return _parameters(_read(source), source)
+    try:
+        notebook = json.loads(source.read_text(encoding="utf-8"))  # nbformat takes its time
+    except (OSError, ValueError):
+        notebook = _read(source)  # which says what is wrong
+    return _parameters(notebook, source)
+
+
+def source_notebook(name: str) -> Path:
+    """A notebook in its source form."""
+    return paths.NOTEBOOKS / f"{name}.ipynb"
+
+
+def check_notebooks(study: Study) -> None:
+    """Hold a study against its notebooks.
+
+    Raises:
+        StudyError: a notebook that does not exist, is refused, lacks a parameter that the study
+            sets, or has one of another type.
+    """
+    for name, planned in study.notebooks.items():
+        try:
+            known = parameters_of(source_notebook(name))
+        except StudyError as error:
+            raise StudyError(f"{planned.where}: {error}") from error
+        for parameter, value in study.parameters(name).items():
+            if parameter not in known:
+                raise StudyError(
+                    f"{planned.where}: {name}.ipynb has no parameter {parameter!r}. It has: "
+                    f"{', '.join(known)}."
+                )
+            default = known[parameter]
+            numbers = isinstance(value, int | float) and isinstance(default, int | float)
+            same = type(value) is type(default) or (
+                numbers and bool not in map(type, (value, default))
+            )
+            if default is not None and not same:
+                raise StudyError(
+                    f"{planned.where}: {name}.ipynb, {parameter} = {value!r}: expected "
+                    f"{type(default).__name__}, as its default {default!r}."
+                )
 
 
 def run_notebook(
@@ -111,14 +153,14 @@ def _read(source: Path) -> Any:
 
 def _parameters(notebook: Any, source: Path) -> dict[str, Any]:
     """Names and defaults of the one parameters cell; literals only, so nothing is derived."""
-    tagged = [cell for cell in notebook.cells if PARAMETERS_TAG in _tags(cell)]
-    if len(tagged) != 1 or tagged[0].cell_type != "code":
+    tagged = [cell for cell in notebook["cells"] if PARAMETERS_TAG in _tags(cell)]
+    if len(tagged) != 1 or tagged[0]["cell_type"] != "code":
         raise StudyError(
             f"{source.name} has {len(tagged)} cells tagged {PARAMETERS_TAG!r}; expected exactly "
             "one code cell. In JupyterLab: the property inspector (two gears), Cell Tags."
         )
     defaults = {}
-    for statement in _statements(tagged[0].source, source):
+    for statement in _statements("".join(tagged[0]["source"]), source):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         try:
             if len(targets) != 1 or not isinstance(targets[0], ast.Name):
@@ -331,6 +373,5 @@ def _without_pictures(notebook: Any) -> Any:
 def _write(notebook: Any, output: Path) -> None:
     import nbformat
 
-    scratch = output.with_name(f".{output.name}.part")
-    nbformat.write(notebook, scratch)
-    os.replace(scratch, output)
+    with replacing(output) as scratch:
+        nbformat.write(notebook, scratch)

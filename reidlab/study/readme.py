@@ -1,306 +1,117 @@
-"""The tables of README.md, of results and of speed, made from ``results/``.
+"""The main table of README.md and the table of speed in docs/, made from ``results/``.
 
-``python -m reidlab readme`` writes them between their marks; a test holds README.md against the
-tables that are committed with it.
+``python -m reidlab readme`` writes them between their marks; a test holds the files against the
+results that are committed with them.
 """
 
-import json
 import re
-import sys
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 
 from reidlab.common import paths
-from reidlab.common.errors import ReidlabError, StudyError
-from reidlab.statistics.published import settings
-from reidlab.statistics.seeds import estimate, interval, spread
+from reidlab.common.errors import StudyError
+from reidlab.common.files import replacing
+from reidlab.recipe.init import Init
+from reidlab.recipe.study import load
+from reidlab.runs.folder import is_complete, load_run, seed_folder
+from reidlab.statistics.seeds import score_table, spread
 from reidlab.study.results import piped
 
-BEGIN = "<!-- Results: made by `python -m reidlab readme`, do not edit. -->"
-END = "<!-- End of results. -->"
-SPEED_BEGIN = "<!-- Speed: made by `make bench` and `python -m reidlab readme`, do not edit. -->"
-SPEED_END = "<!-- End of speed. -->"
+#: The rows that matter: profile and run, and the published number that they stand beside.
+ROWS = (
+    ("market1501", "table1-none", "35.5 / 18.6: OSNet x1.0 (OSNet report)"),
+    ("market1501", "table1-imagenet", "70.1 / 44.2: OSNet x1.0 (OSNet report)"),
+    ("market1501", "market-fast", "35.5 / 18.6: OSNet x1.0, 10 epochs (OSNet report)"),
+    ("market1501", "published-market1501", "91.2 / 75.0: the same file (model zoo)"),
+    ("embedded", "a-none", "–"),
+    ("embedded", "a-on-b", "–"),
+)
+HEADINGS = ["run", "network", "from", "trained on → tested on", "size", "mirror", "epochs"]
+HEADINGS += ["minutes", "training accuracy", "Rank-1", "mAP", "published beside it"]
 
-#: Profiles whose results the first screen shows, each with its heading.
-SHOWN = {
-    "embedded": "Generated people, what `make study` makes",
-    "market1501": "Real people, `make study PROFILE=market1501 DATA=…`",
-}
-
-HEADINGS = ["run", "trained on", "from", "epochs", "tested on", "Rank-1", "mAP"]
-
-
-#: How names of runs with the recipe `fast` begin, in market1501, and what it is measured by.
-FAST = "market-fast"
-BAR = "the seed report's 10 epochs, from ImageNet weights, on a T4: 70.1 / 44.2"
-
-#: What a network started from, in words.
-STARTS = {"none": "scratch", "imagenet": "ImageNet", "synthetic": "the shipped weight"}
+README = paths.ROOT / "README.md", "Results: made by `python -m reidlab readme`, do not edit."
+SPEED = (
+    paths.ROOT / "docs" / "benchmarks.md",
+    "Speed: made by `make bench` and `python -m reidlab readme`, do not edit.",
+)
 
 
-def render(results: Path) -> str:
-    """The tables of all profiles that have one, as Markdown.
+def main_table(results: Path) -> str:
+    """The rows that matter, as Markdown; those that are not trained yet are left out.
 
     Args:
         results: the folder ``results/``.
 
     Raises:
-        StudyError: no profile has a comparison table.
+        StudyError: none of them is there.
     """
-    parts = []
-    for profile, heading in SHOWN.items():
-        folder = results / profile
-        if (folder / "tables" / "comparison.csv").is_file():
-            parts += [f"**{heading}**", "", *_table(folder), ""]
-            for more in (_fast, _tricks, _networks):
-                if lines := more(folder):
-                    parts += [*lines, ""]
-    if not parts:
-        raise StudyError(f"{results} holds no tables/comparison.csv yet. Make one: make study")
-    return "\n".join(parts).strip()
+    rows = [row for profile, name, beside in ROWS for row in _row(results, profile, name, beside)]
+    if not rows:
+        raise StudyError(f"{results} holds none of the main table's runs. Make one: make study")
+    lines = [HEADINGS, ["---"] * 6 + ["--:"] * 5 + ["---"], *rows]
+    return "\n".join(piped(lines))
 
 
-def _table(folder: Path) -> list[str]:
-    scores = pd.read_csv(folder / "tables" / "comparison.csv")
-    ours = settings(scores)
-    beside = _beside(folder)
-    varied = len(ours[["size", "distance"]].drop_duplicates()) > 1
-    headings = (
-        HEADINGS[:5] + ["at"] * varied + HEADINGS[5:] + ["published beside it"] * bool(beside)
-    )
-    rows = [headings, ["---"] * (5 + varied) + ["--:"] * 2 + ["---"] * bool(beside)]
-    for row, init in zip(ours.to_dict("records"), scores["init"]):
-        epochs, start = str(row["epochs"]), STARTS.get(row["init"], row["init"])
-        if pd.isna(row["epochs"]):  # nothing was trained: what is evaluated, and not its start
-            epochs, start = "–", _evaluated(init)
-        cells = [f"`{row['run']}`", row["trained_on"], start, epochs, row["dataset"]]
-        cells += [f"{row['size'].replace('x', '×')}, {row['distance']}"] * varied
-        cells += [f"{row[score]:.1f}" for score in ("rank1", "mAP")]
-        rows.append(cells + [beside.get(row["run"], "–")] * bool(beside))
-    return [*piped(rows), "", _caption(folder, scores)]
-
-
-def _fast(folder: Path) -> list[str]:
-    """The recipe `fast` over its seeds, as a table; nothing where it has not been trained."""
-    runs = [file.parent for file in sorted((folder / "runs").glob(f"{FAST}*/metrics.json"))]
+def _row(results: Path, profile: str, name: str, beside: str) -> list[list[str]]:
+    planned = load(profile)[name]
+    folders = [seed_folder(results / profile / "runs", name, seed) for seed in planned.seeds]
+    runs = [load_run(folder) for folder in folders if is_complete(folder)]
     if not runs:
         return []
-    configs = [json.loads((run / "config.json").read_text()) for run in runs]
-    metrics = pd.DataFrame([json.loads((run / "metrics.json").read_text()) for run in runs])
-    minutes = [pd.read_csv(run / "history.csv").train_seconds.sum() / 60 for run in runs]
-    machines = [json.loads((run / "provenance.json").read_text()) for run in runs]
-    config, sizes = configs[0], [*configs[0]["sizes"]]
-    left = config["epochs"] - sum(epochs for epochs, _, _ in sizes)
-    steps = [f"{epochs} at {h}×{w}" for epochs, h, w in [*sizes, [left, *_size(config)]]]
-    headings = ["network", "epochs", "minutes of training", "Rank-1", "mAP"]
-    cells = [
-        config["model"],
-        " and ".join(steps),
-        str(estimate(minutes)),
-        *(str(estimate(metrics[score])) for score in ("rank1", "mAP")),
-    ]
-    where = _listed(pd.Series([f"{m['device']}, {m['threads']} threads" for m in machines]))
-    seeds = _listed(pd.Series([each["seed"] for each in configs]))
+    row = score_table({name: runs}).iloc[0]
+    trained = [config["dataset"] for config in runs[0].lineage() if config["epochs"]]
+    start = Init.parse(row.init)
+    origin = {"none": "random weights", "synthetic": "the shipped weight", "imagenet": "ImageNet"}
+    seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
     return [
-        "**From scratch in twenty minutes: the recipe `fast` on Market-1501**",
-        "",
-        *piped([headings, ["---", "---", "--:", "--:", "--:"], cells]),
-        "",
-        f"Mean ± standard deviation over seeds {seeds}; single query, {config['distance']} "
-        f"distance; {where}. For comparison, {BAR}. The recipe was chosen on training identities "
-        "that were held out, never on query and gallery.",
+        [
+            f"`{name}`{seeds}",
+            f"`{row.model}`",
+            origin.get(start.kind, f"`{Path(start.name).name}`"),
+            f"{trained[0] if trained else 'nothing here'} → {row.dataset}",
+            row["size"].replace("x", "×"),
+            "yes" if row.flip_test else "no",
+            str(row.epochs),
+            f"{row.minutes:.0f}" if row.epochs else "–",
+            "–" if np.isnan(row.train_accuracy) else f"{row.train_accuracy:.0f}",
+            spread(row.rank1, row.rank1_std),
+            spread(row.mAP, row.mAP_std),
+            beside,
+        ]
     ]
 
 
-def _tricks(folder: Path) -> list[str]:
-    """What each trick adds on real people, as notebook 10 has measured it; nothing elsewhere."""
-    table = _real(folder / "tables" / "tricks.csv")
-    if table is None:
-        return []
-    rows = [["trick", "Rank-1", "mAP", "difference in mAP", "more than noise?"]]
-    rows.append(["---", "--:", "--:", "--:", "---"])
-    for row in table.to_dict("records"):
-        spreads = [spread(row[s], row[f"{s}_std"]) for s in ("rank1", "mAP")]
-        compared = ["", ""]
-        if pd.notna(row["difference"]):
-            found = f"{row['difference']:+.1f} ({interval(row['low'], row['high'])})"
-            compared = [found, row["verdict"]]
-        rows.append([row["row"], *spreads, *compared])
-    first = table.iloc[0]
-    return [
-        "**What each trick is worth, on top of those above it** (notebook 10)",
-        "",
-        *piped(rows),
-        "",
-        f"{first.model}, {_budget(folder, first, first.family)}; mean ± standard deviation over "
-        f"{first.seeds} seeds, and the 95 % interval of the paired difference.",
-    ]
-
-
-def _networks(folder: Path) -> list[str]:
-    """Three networks in two forms on real people, as notebook 11 has them; nothing elsewhere."""
-    table = _real(folder / "tables" / "networks.csv")
-    if table is None:
-        return []
-    forms = [*dict.fromkeys(table["form"])]
-    rows = [["network", "data set", "parameters", *forms]]
-    rows.append(["---", "---", "--:", *["--:"] * len(forms)])
-    for (dataset, network), some in table.groupby(["dataset", "network"], sort=False):
-        both = {
-            row.form: f"{spread(row.rank1, row.rank1_std)} / {spread(row.mAP, row.mAP_std)}"
-            for row in some.itertuples()
-        }
-        count = f"{some['params'].iloc[0]:,}"
-        rows.append([network, dataset, count, *(both.get(form, "–") for form in forms)])
-    first, most = table.iloc[0], table["seeds"].max()
-    several = f"; ± is the standard deviation over {most} seeds" if most > 1 else ""
-    if several and table["seeds"].min() == 1:
-        several += ", a number without it is of one seed"
-    own_split = (
-        " `cuhk03-market-layout` has a split of its own: no published number is comparable."
-        if (table["dataset"] == "cuhk03-market-layout").any()
-        else ""
-    )
-    return [
-        "**The seed report's three networks, with one budget** (notebook 11)",
-        "",
-        *piped(rows),
-        "",
-        f"Rank-1 / mAP, {_budget(folder, first, first.row)}{several}; parameters of the papers' "
-        f"form, without classifier.{own_split} What each slip of the code cost and what is "
-        "missing to the report's numbers: the notebook.",
-    ]
-
-
-def _budget(folder: Path, row: pd.Series, family: str) -> str:
-    """What the numbers of a table depend on, in words, from the first run of a family."""
-    run = min((folder / "runs").glob(f"{family}-s*"))
-    config = json.loads((run / "config.json").read_text())
-    device = json.loads((run / "provenance.json").read_text())["device"]
-    word, _, source = config["init"].partition(":")
-    if word == "run":
-        before = json.loads((folder / "runs" / source / "config.json").read_text())
-        start = f"each network's own {before['epochs']} on {before['dataset']}"
-    else:
-        start = STARTS.get(word, config["init"])
-    return (
-        f"{row['dataset']} at {row['size'].replace('x', '×')}, {row['epochs']} epochs from "
-        f"{start}, single query, {config['distance']} distance, {device}"
-    )
-
-
-def _real(file: Path) -> pd.DataFrame | None:
-    """A table of results, unless there is none or it is of generated people."""
-    table = pd.read_csv(file) if file.is_file() else None
-    generated = table is None or table["dataset"].str.startswith("synthetic-").any()
-    return None if generated else table
-
-
-def _size(config: dict) -> tuple[int, int]:
-    return config["height"], config["width"]
-
-
-def _evaluated(init: str) -> str:
-    """The weights of a run of 0 epochs, in words."""
-    word, _, name = init.partition(":")
-    return f"`{name}` as it is" if name else f"{STARTS[word]} as it is"
-
-
-def _beside(folder: Path) -> dict[str, str]:
-    """For each run the nearest published number that is no recollection, if there is one."""
-    file = folder / "tables" / "beside-published.csv"
-    if not file.is_file():
-        return {}
-    pairs = pd.read_csv(file).dropna(subset=["published_mAP"])
-    pairs = pairs[pairs.evidence != "memory"].drop_duplicates("run")
-    return {
-        row.run: f"{row.published_rank1:.1f} / {row.published_mAP:.1f}, {row.published}"
-        for row in pairs.itertuples()
-        if _same_training_set(row.differs)
-    }
-
-
-def _same_training_set(differs: str) -> bool:
-    """Whether two results come from one data set, be it from different parts of it."""
-    sets = re.search(r"trained on (\w+)[^;]*, not (\w+)", differs)
-    return sets is None or sets[1] == sets[2]
-
-
-def _caption(folder: Path, scores: pd.DataFrame) -> str:
-    """What else a number depends on: network, size, seeds, distance, device."""
-    networks, seeds = _listed(scores.model), _listed(scores.seed)
-    sizes = _listed(scores.height.astype(str) + "×" + scores.width.astype(str))
-    notes = [f"{networks} at {sizes}", f"seed {seeds}", "single query, percent"]
-    notes.append(f"{_listed(scores.distance)} distance")
-    devices = {
-        json.loads(file.read_text())["device"]
-        for file in (folder / "runs" / name / "provenance.json" for name in scores.run)
-        if file.is_file()
-    }
-    if devices:
-        notes.append(f"computed on {_listed(pd.Series(sorted(devices)))}")
-    caption = "; ".join(notes) + "."
-    if 0 in set(scores.epochs):
-        caption += " As it is: evaluated without further training."
-    if _beside(folder):
-        caption += (
-            " Published beside it: Rank-1 / mAP of the nearest published result, which may be of "
-            "a wider network or a longer training; notebook 07 names every difference."
-        )
-    return caption
-
-
-def _listed(values: pd.Series) -> str:
-    return " and ".join(str(value) for value in dict.fromkeys(values))
-
-
-def with_results(text: str, tables: str) -> str:
-    """README.md with other result tables between their marks.
+def between(text: str, mark: str, content: str) -> str:
+    """A text with other content between its marks.
 
     Raises:
-        StudyError: it does not have each mark once, in order.
+        StudyError: it does not have both marks once, in order.
     """
-    return _between(text, BEGIN, END, tables)
-
-
-def with_speed(text: str, results: Path) -> str:
-    """README.md with the benchmarks' table between its marks.
-
-    Args:
-        text: of README.md.
-        results: the folder ``results/``.
-
-    Raises:
-        StudyError: the marks are not there, or there is no table to put between them.
-    """
-    table = results / "benchmarks" / "table.md"
-    if not table.is_file():
-        raise StudyError(f"{table} is missing. Make it: make bench")
-    return _between(text, SPEED_BEGIN, SPEED_END, table.read_text().strip())
-
-
-def _between(text: str, opening: str, closing: str, content: str) -> str:
-    before, begin, rest = text.partition(opening)
-    _, end, after = rest.partition(closing)
-    if not begin or not end or opening in rest or closing in after:
+    begin, end = f"<!-- {mark} -->", f"<!-- End: {mark.partition(':')[0]}. -->"
+    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
+    if (text.count(begin), text.count(end), len(pattern.findall(text))) != (1, 1, 1):
         raise StudyError(
-            f"README.md needs the marks {opening} and {closing}, once each and in this order. "
-            "Restore them from git."
+            f"the marks {begin} and {end} are needed, once each and in this order. Restore them "
+            "from git."
         )
-    return f"{before}{opening}\n\n{content}\n\n{closing}{after}"
+    return pattern.sub(lambda _: f"{begin}\n\n{content}\n\n{end}", text)
 
 
-def main() -> int:
-    """Renew the tables of README.md; returns the exit status."""
-    file, results = paths.ROOT / "README.md", paths.ROOT / "results"
-    try:
-        file.write_text(with_speed(with_results(file.read_text(), render(results)), results))
-    except ReidlabError as error:
-        sys.stderr.write(f"Error: {error}\n")
-        return 1
-    return 0
+def write() -> None:
+    """Renew both tables.
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises:
+        StudyError: marks or results are missing.
+    """
+    results = paths.ROOT / "results"
+    speed = results / "benchmarks" / "table.md"
+    if not speed.is_file():
+        raise StudyError(f"{speed} is missing. Make it: make bench")
+    for (file, mark), content in (
+        (README, main_table(results)),
+        (SPEED, speed.read_text().strip()),
+    ):
+        text = between(file.read_text(), mark, content)
+        with replacing(file) as scratch:
+            scratch.write_text(text)

@@ -1,19 +1,17 @@
 """What a profile leaves behind: tables, figures and timings, and the page that shows them all."""
 
 import csv
-import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reidlab.common import paths
 from reidlab.common.errors import StudyError
+from reidlab.common.files import replacing
+from reidlab.recipe.study import NAME
 
 if TYPE_CHECKING:
     import pandas as pd
-
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 #: Rows of a table that the report still shows; a longer one is only linked.
 MOST_ROWS = 40
@@ -47,19 +45,15 @@ class Results:
 
     def figure(self, figure: Any, name: str) -> None:
         """Write a matplotlib figure to ``figures/<name>.png``, without date or version in it."""
-        file = self._file("figures", name, ".png")
-        scratch = file.with_suffix(".part")
-        figure.savefig(scratch, format="png", metadata={"Software": None})
-        os.replace(scratch, file)
+        with replacing(self._file("figures", name, ".png")) as scratch:
+            figure.savefig(scratch, format="png", metadata={"Software": None})
 
     def _csv(self, frame: "pd.DataFrame", folder: str, name: str) -> "pd.DataFrame":
         import pandas as pd
 
-        file = self._file(folder, name, ".csv")
-        scratch = file.with_suffix(".part")
         index = not isinstance(frame.index, pd.RangeIndex)
-        frame.to_csv(scratch, index=index, float_format="%.6g", lineterminator="\n")
-        os.replace(scratch, file)
+        with replacing(self._file(folder, name, ".csv")) as scratch:
+            frame.to_csv(scratch, index=index, float_format="%.6g", lineterminator="\n")
         return frame
 
     def _file(self, folder: str, name: str, ending: str) -> Path:

@@ -46,6 +46,8 @@ def code_hash(files: list[Path]) -> str:
 
 
 def _imports(file: Path) -> Iterator[Path]:
+    if file.name == "__init__.py" and "import_module(" in _code(file):
+        yield from file.parent.rglob("*.py")  # any of them, by its name
     for node in ast.walk(ast.parse(_code(file))):
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -1,11 +1,12 @@
 """One training loop for every network of the study."""
 
 import dataclasses
+import io
 import logging
 import math
-import os
+import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,44 +19,41 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from reidlab import data
 from reidlab.common import paths
 from reidlab.common.device import Compute, pick
-from reidlab.common.errors import ReidlabError, StudyError
+from reidlab.common.errors import DataError, ReidlabError, StudyError
+from reidlab.common.files import replacing, sha256, write_json
+from reidlab.common.locks import alone
 from reidlab.common.progress import track
-from reidlab.data.batches import (
-    erase,
-    flip_and_crop,
-    hold_out,
-    identity_batches,
-    normalise,
-    num_identity_batches,
-    shuffled,
-    take,
-)
+from reidlab.data.batches import erase, flip_and_crop, hold_out, normalise, take
 from reidlab.data.holdout import hold_out_identities
 from reidlab.data.store import decode
 from reidlab.data.table import Dataset
-from reidlab.evaluation.features import embed
+from reidlab.evaluation.features import of_model
 from reidlab.metrics.ranks import require_matches
 from reidlab.metrics.scores import FeatureSet, Ranking, evaluate
-from reidlab.metrics.single_shot import single_shot_cmc
 from reidlab.models import build
-from reidlab.models.initial import initialise
-from reidlab.models.weights import save_weights, sha256
-from reidlab.recipe.config import PRESETS, TrainConfig, changed_settings
+from reidlab.models.weights import initialise, save_weights
+from reidlab.recipe.config import TrainConfig
+from reidlab.recipe.init import Init
 from reidlab.runs.folder import (
+    WEIGHTS,
     Run,
-    environment,
+    finish,
     is_complete,
     load_run,
-    save_evaluation,
-    write_json,
+    source_folder,
+    why_not_current,
 )
-from reidlab.training.objective import Objective
+from reidlab.runs.provenance import environment
+from reidlab.training.objective import Objective, Step
 from reidlab.training.optimisers import make_optimizer, make_scheduler
-
-__all__ = ["PRESETS", "TrainConfig", "changed_settings", "fit"]
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT = "checkpoint.pt"
+HISTORY = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+HISTORY += ["rank1", "mAP", "train_seconds", "eval_seconds"]
+# What torch.load raises for a checkpoint that was cut, damaged or is something else.
+DAMAGED = (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.PickleError)
 LOG_EVERY = 30  # seconds between progress lines within a long epoch
 # Steps between looks at the loss on an accelerator: a look waits for the device.
 LOOK_EVERY = 50
@@ -86,23 +84,40 @@ def fit(
         StudyError: the folder holds a run of another configuration.
         ReidlabError: bad data, weights or settings; a loss that is no longer a number.
     """
-    out = Path(out)
-    _refuse_other_config(config, out)
-    if is_complete(out):
-        log.info("%s is complete: nothing to train", out.name)
-        return load_run(out)
-    run = _Training(config, out, Path(data_root) if data_root else paths.data_root())
-    run.train(on_epoch)
-    run.finish()
+    out, root = Path(out), Path(data_root) if data_root else paths.data_root()
+    if finished := _finished(config, out, root):
+        return finished
+    with alone(out, f"training {out}"):
+        if finished := _finished(config, out, root):  # another process was faster
+            return finished
+        threads = torch.get_num_threads()
+        try:
+            run = _Training(config, out, root)
+            run.train(on_epoch)
+            run.finish()
+        finally:
+            torch.set_num_threads(threads)
     return load_run(out)
 
 
-def _refuse_other_config(config: TrainConfig, out: Path) -> None:
-    if changed := changed_settings(config, out):
+def _finished(config: TrainConfig, out: Path, root: Path | None) -> Run | None:
+    """The run that a folder holds, where it is finished."""
+    if why := why_not_current(out, config, _fingerprint_here(config.dataset, root)):
         raise StudyError(
-            f"{out} holds a run with other settings ({', '.join(sorted(changed))} differ). "
-            "Delete the folder, or train under another name."
+            f"{out} holds a run of {why}. Delete the folder, or train under another name."
         )
+    if not is_complete(out):
+        return None
+    log.info("%s is complete: nothing to train", out)
+    return load_run(out)
+
+
+def _fingerprint_here(name: str, root: Path | None) -> str | None:
+    """Of a data set that is on this machine; None where there is none to compare with."""
+    try:
+        return data.fingerprint_here(name, root)
+    except DataError:
+        return None
 
 
 class _Training:
@@ -118,17 +133,24 @@ class _Training:
         self._require_matches()
         torch.manual_seed(config.seed)
         self.model = build(config.model)
-        init, of = _resolve_init(config.init, out, root)
-        initialise(self.model, init, data_root=root, name=config.model, of=of)
-        self.init_sha256 = sha256(Path(init[5:])) if init.startswith("reid:") else None
+        init = Init.parse(config.init)
+        start = {"name": config.model, "data_root": root}
+        if init.run:
+            source = load_run(source_folder(out, init.run, config.seed))  # raises if unfinished
+            start |= {"run_weights": source.path / WEIGHTS, "of": source.config["model"]}
+        file = initialise(self.model, init, **start)
+        self.init_sha256 = sha256(file) if init.kind in ("reid", "run") else None
 
-        labels = self.dataset.train_labels()
-        self.fit_index, self.val_index = hold_out(labels, config.val_fraction, config.seed)
-        self.objective = Objective(config, self.model, classes=int(labels.max()) + 1)
+        self.train_labels = self.dataset.train_labels()
+        self.fit_index, self.val_index = hold_out(
+            self.train_labels, config.val_fraction, config.seed
+        )
+        self._require_validation()
+        self.objective = Objective(config, self.model, classes=int(self.train_labels.max()) + 1)
         self.compute.place(self.model)
         self.compute.place(self.objective)
-        self.labels = self.compute.send(torch.from_numpy(labels))
-        self.steps = self._count_steps(labels)
+        self.labels = self.compute.send(torch.from_numpy(self.train_labels))
+        self.steps = self.objective.steps(self.train_labels, self.fit_index)
         long = self.steps * config.epochs >= COMPILE_FROM
         self.network = self.compute.compiled(self.model) if long else self.model
         self.optimizer = make_optimizer(config, self.model, self.objective.heads)
@@ -142,7 +164,6 @@ class _Training:
         self.ranking: Ranking | None = None  # of the latest evaluation
         self.seconds_before = 0.0
         # Nothing is written before data, weights and settings have proved good.
-        out.mkdir(parents=True, exist_ok=True)
         write_json(out / "config.json", dataclasses.asdict(config))
 
     def train(self, on_epoch: Callable[[pd.DataFrame], None] | None) -> None:
@@ -167,10 +188,15 @@ class _Training:
                 row |= {"rank1": scores["rank1"], "mAP": scores["mAP"]}
             row["eval_seconds"] = round(time.perf_counter() - start, 2)
             self.history.append(row)
-            self._save_checkpoint()
-            log.info("%s %s", self.out.name, _line(row, self.config.epochs))
+            self._save()
+            log.info("%s %s", self.name, _line(row, self.config.epochs))
             if on_epoch is not None:
                 on_epoch(pd.DataFrame(self.history))
+
+    @property
+    def name(self) -> str:
+        """For the log: run and seed, the last two folders."""
+        return "/".join(self.out.parts[-2:])
 
     @property
     def result(self) -> nn.Module:
@@ -179,27 +205,16 @@ class _Training:
 
     def rank(self) -> Ranking:
         """Evaluate on query and gallery."""
-        config = self.config
-        sets = [
-            embed(
-                *(self.result, frame, config.height, config.width),
-                *(config.device, config.precision),
-                mirror=config.flip_test,
-            )
-            for frame in (self.dataset.query, self.dataset.gallery)
-        ]
-        rule = self.dataset.has_cameras
-        ranking = evaluate(*sets, distance=config.distance, same_camera_rule=rule)
-        if self.dataset.single_shot:
-            curve = single_shot_cmc(*sets, config.distance, len(ranking.cmc), rule)
-            ranking = dataclasses.replace(ranking, single_shot=curve)
-        return ranking
+        frames = (self.dataset.query, self.dataset.gallery)
+        return evaluate(
+            *(of_model(self.result, frame, vars(self.config)) for frame in frames),
+            distance=self.config.distance,
+            same_camera_rule=self.dataset.has_cameras,
+            single_shot=self.dataset.single_shot,
+        )
 
     def finish(self) -> None:
-        """Write the results; the metrics come last and make the run complete."""
-        columns = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
-        columns += ["rank1", "mAP", "train_seconds", "eval_seconds"]
-        pd.DataFrame(self.history, columns=columns).to_csv(self.out / "history.csv", index=False)
+        """Write the results, of which the metrics come last and make the run complete."""
         # The last epoch has been evaluated, unless it ran before an interruption.
         ranking = self.ranking if self.ranking is not None else self.rank()
         seconds = self.seconds_before + time.perf_counter() - self.started
@@ -211,33 +226,9 @@ class _Training:
             "validation_images": len(self.val_index),
             "init_sha256": self.init_sha256,
         }
-        write_json(self.out / "provenance.json", provenance)
-        save_weights(self.result, self.out / "model.safetensors", {"model": self.config.model})
-        save_evaluation(self.out, ranking)
-        (self.out / "checkpoint.pt").unlink(missing_ok=True)
-
-    def _count_steps(self, labels: np.ndarray) -> int:
-        """Batches an epoch."""
-        config = self.config
-        if config.sampler == "identities" and config.epochs:
-            ids = config.batch_size // config.num_instances
-            counts = np.unique(labels[self.fit_index], return_counts=True)[1]
-            if short := int((counts < config.num_instances).sum()):
-                log.info(
-                    "%s: %d of %d identities have fewer than %d images; a batch repeats theirs",
-                    *(self.out.name, short, len(counts), config.num_instances),
-                )
-            return num_identity_batches(labels, self.fit_index, ids, config.num_instances)
-        return max(1, len(self.fit_index) // config.batch_size)
-
-    def _batches(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Index tensors of an epoch."""
-        config = self.config
-        if config.sampler == "identities":
-            ids = config.batch_size // config.num_instances
-            labels = self.labels.cpu().numpy()
-            return identity_batches(labels, self.fit_index, ids, config.num_instances, rng)
-        return shuffled(self.fit_index, config.batch_size, rng)
+        save_weights(self.result, self.out / WEIGHTS, {"model": self.config.model})
+        finish(self.out, pd.DataFrame(self.history, columns=HISTORY), ranking, provenance)
+        (self.out / CHECKPOINT).unlink(missing_ok=True)
 
     def _hold(self, images: Tensor) -> Tensor:
         """The decoded images on the accelerator, once and for all, where there is room."""
@@ -263,18 +254,18 @@ class _Training:
         self.objective.train()
         tally = _Tally(1 if self.compute.device.type == "cpu" else LOOK_EVERY)
         said = start = time.perf_counter()
-        for step, index in enumerate(track(self._batches(rng), f"epoch {epoch}", self.steps), 1):
+        batches = self.objective.batches(self.train_labels, self.fit_index, rng)
+        for step, index in enumerate(track(batches, f"epoch {epoch}", self.steps), 1):
             batch = self._batch(images, index, rng)
-            labels = self.labels[index.to(self.labels.device)]
-            logits, loss = self._forward(self.network, batch, labels)
-            tally.add(loss.detach(), (logits.argmax(1) == labels).sum(), len(index))
+            done = self._forward(self.network, batch, index)
+            tally.add(done)
             self._refuse_bad_loss(tally, epoch)
-            self._step(loss)
+            self._step(done.loss)
             if time.perf_counter() - said > LOG_EVERY:
                 said = time.perf_counter()
                 log.info(
                     "%s epoch %d: step %d of %d, loss %.3f, %.0f images/s",
-                    *(self.out.name, epoch, step, self.steps),
+                    *(self.name, epoch, step, self.steps),
                     *(tally.mean_loss(), tally.seen / (said - start)),
                 )
         tally.look()
@@ -294,7 +285,7 @@ class _Training:
             raise self._diverged("weights are no numbers after", epoch, self.steps)
 
     def _diverged(self, what: str, epoch: int, step: int) -> ReidlabError:
-        kept = self.out / "checkpoint.pt"
+        kept = self.out / CHECKPOINT
         return ReidlabError(
             f"{what} epoch {epoch}, step {step}, at learning "
             f"rate {self.optimizer.param_groups[0]['lr']:.2g}. Lower lr, "
@@ -302,18 +293,28 @@ class _Training:
             + (f" The last good epoch is kept in {kept}." if kept.is_file() else "")
         )
 
+    def _require_validation(self) -> None:
+        """The plateau schedule watches a validation loss: no image held out, no schedule."""
+        if self.config.schedule == "plateau" and self.config.epochs and not len(self.val_index):
+            raise ReidlabError(
+                f"{self.config.dataset}: val_fraction={self.config.val_fraction} of so few images "
+                "a person holds none out, and the plateau schedule watches those that are. Choose "
+                'another schedule, such as schedule="onecycle", or a larger val_fraction.'
+            )
+
     def _require_matches(self) -> None:
         """A data set that nothing can be evaluated on is refused before the training."""
         sets = [
-            FeatureSet(torch.empty(0), *(torch.tensor(f[k].to_numpy()) for k in ("pid", "camid")))
-            for f in (self.dataset.query, self.dataset.gallery)
+            FeatureSet.of(torch.empty(0), frame)
+            for frame in (self.dataset.query, self.dataset.gallery)
         ]
         require_matches(*sets, same_camera_rule=self.dataset.has_cameras)
 
-    def _forward(self, network: nn.Module, batch: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the first branch, and the loss."""
+    def _forward(self, network: nn.Module, batch: Tensor, index: Tensor) -> Step:
+        """What a batch costs."""
+        labels = self.labels[index.to(self.labels.device)]
         with self.compute.autocast():
-            return self.objective(network(batch), labels)
+            return self.objective.step(network, batch, labels)
 
     def _step(self, loss: Tensor) -> None:
         """One step of the optimisers, the schedule and the average."""
@@ -338,10 +339,8 @@ class _Training:
         self.objective.eval()
         tally = _Tally(len(self.val_index))
         for index in torch.from_numpy(self.val_index).split(128):
-            labels = self.labels[index.to(self.labels.device)]
             batch = normalise(self.compute.send(take(images, index.to(images.device))))
-            logits, loss = self._forward(self.model, batch, labels)
-            tally.add(loss, (logits.argmax(1) == labels).sum(), len(index))
+            tally.add(self._forward(self.model, batch, index))
         return {"val_loss": tally.mean_loss(), "val_accuracy": tally.accuracy()}
 
     def _parts(self) -> dict[str, Any]:
@@ -356,34 +355,62 @@ class _Training:
         }
         return {name: part for name, part in parts.items() if part is not None}
 
-    def _save_checkpoint(self) -> None:
+    def _save(self) -> None:
         state: dict[str, Any] = {
             "config": dataclasses.asdict(self.config),
             "history": self.history,
             "seconds": self.seconds_before + time.perf_counter() - self.started,
+            "threads": torch.get_num_threads(),
             "init_sha256": self.init_sha256,
             "dataset_fingerprint": self.dataset.fingerprint,
         }
         state |= {name: part.state_dict() for name, part in self._parts().items()}
-        scratch = self.out / "checkpoint.pt.part"
-        torch.save(state, scratch)
-        os.replace(scratch, self.out / "checkpoint.pt")
+        content = io.BytesIO()  # torch's own writer names neither file nor cause on a full disk
+        torch.save(state, content)
+        with replacing(self.out / CHECKPOINT) as scratch:
+            scratch.write_bytes(content.getbuffer())
+        with replacing(self.out / "history.csv") as scratch:  # for who watches
+            pd.DataFrame(self.history, columns=HISTORY).to_csv(scratch, index=False)
 
     def _resume(self) -> None:
         """Take up the last finished epoch of an interrupted run, if there is one."""
-        file = self.out / "checkpoint.pt"
+        file = self.out / CHECKPOINT
         if not file.is_file():
             return
-        state = torch.load(file, map_location=self.compute.device, weights_only=True)
-        now = (self.init_sha256, self.dataset.fingerprint)
-        if (state["init_sha256"], state["dataset_fingerprint"]) != now:
-            log.warning("%s: initial weights or data changed, starting afresh", self.out.name)
+        try:
+            state = torch.load(file, map_location=self.compute.device, weights_only=True)
+            why = self._not_mine(state)
+        except (
+            OSError,
+            EOFError,
+            RuntimeError,
+            ValueError,
+            KeyError,
+            pickle.PickleError,
+        ) as error:
+            why = f"it cannot be read ({type(error).__name__})"
+        if why:
+            log.warning("%s: %s is of no use, since %s: starting afresh", self.name, file, why)
             return
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.history = state["history"]
         self.seconds_before = state["seconds"]
-        log.info("%s resumes after epoch %d", self.out.name, len(self.history))
+        # Sums depend on the number of threads in their last digits.
+        torch.set_num_threads(state["threads"])
+        self.environment["threads"] = state["threads"]
+        log.info("%s resumes after epoch %d", self.name, len(self.history))
+
+    def _not_mine(self, state: dict[str, Any]) -> str | None:
+        """Why a checkpoint is not one of this training; None where it is."""
+        asked, found = dataclasses.asdict(self.config), state["config"]
+        if changed := sorted(key for key in asked if asked[key] != found.get(key)):
+            return f"it has another {', '.join(changed)}"
+        now = (self.init_sha256, self.dataset.fingerprint)
+        if (state["init_sha256"], state["dataset_fingerprint"]) != now:
+            return "initial weights or data have changed"
+        missing = [name for name in (*self._parts(), "history", "threads") if name not in state]
+        return f"it lacks {', '.join(missing)}" if missing else None
 
 
 class _Tally:
@@ -400,9 +427,9 @@ class _Tally:
         self.seen = self.steps = self.bad_step = 0
         self.bad_loss = 0.0
 
-    def add(self, loss: Tensor, correct: Tensor, count: int) -> None:
+    def add(self, done: Step) -> None:
         """Count a step; a loss that is no number shows in ``bad_step`` at the next look."""
-        self.waiting.append((loss, correct, count))
+        self.waiting.append((done.loss.detach(), done.correct, done.count))
         if len(self.waiting) >= self.every:
             self.look()
 
@@ -429,25 +456,6 @@ class _Tally:
         """Percent of the images seen that were told right."""
         self.look()
         return 100 * self.correct / self.seen
-
-
-def _resolve_init(init: str, out: Path, root: Path | None) -> tuple[str, str | None]:
-    """``run:<name>`` as a file of the neighbouring folder, ``$DATA`` as the data root.
-
-    Returns:
-        What `initialise` understands, and the network of the run.
-    """
-    if init.startswith("run:"):
-        source = out.parent / init.removeprefix("run:")
-        run = load_run(source)  # raises, with the remedy, where the source is not finished
-        return f"reid:{source / 'model.safetensors'}", run.config["model"]
-    if "$DATA" in init:
-        if root is None:
-            raise ReidlabError(
-                f"init={init!r} needs the data root: set REIDLAB_DATA, or make study DATA=..."
-            )
-        init = init.replace("$DATA", str(root))
-    return init, None
 
 
 def _line(row: dict[str, float], epochs: int) -> str:

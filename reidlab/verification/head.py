@@ -9,7 +9,6 @@ places: the absolute difference and the product of the two features, value by va
 
 import copy
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,8 +20,7 @@ from torch.nn import functional as F
 from reidlab.common.errors import ReidlabError
 from reidlab.data.table import DISTRACTOR_PID
 from reidlab.metrics.scores import FeatureSet
-from reidlab.verification.pairs import CrossCameraPairs
-from reidlab.verification.sampling import PairSample, sample_pairs
+from reidlab.verification.pairs import CrossCameraPairs, PairSample, sample_pairs
 
 log = logging.getLogger(__name__)
 
@@ -67,26 +65,6 @@ def scores(head: PairHead, first: FeatureSet, second: FeatureSet, pairs: PairSam
         for i, j in zip(pairs.first.split(PAIRS), pairs.second.split(PAIRS))
     ]
     return torch.cat(parts).numpy()
-
-
-@torch.inference_mode()
-def distance_blocks(head: PairHead, qf: Tensor, gf: Tensor) -> Iterator[Tensor]:
-    """The head's distances of all queries to a gallery, for `reidlab.metrics.scores.evaluate`.
-
-    Every pair passes through the layers: for large galleries that takes minutes.
-
-    Args:
-        head: that scores them.
-        qf: (Q, D) features of the queries.
-        gf: (G, D) features of the gallery.
-
-    Yields:
-        (1, G) distances of the next query.
-    """
-    head.eval()
-    for query in qf.float():
-        parts = [-head(query.expand_as(part), part) for part in gf.float().split(PAIRS)]
-        yield torch.cat(parts)[None]
 
 
 @dataclass(frozen=True)
@@ -199,8 +177,8 @@ def _divide(
     held_out = np.sort(rng.choice(people, count, replace=False))
     held = torch.from_numpy(np.isin(pids, held_out))
     learn = torch.from_numpy(np.isin(pids, people)) & ~held
-    parts = [FeatureSet(*(column.cpu()[part] for column in images)) for part in (learn, held)]
-    return parts[0], parts[1], held_out
+    images = FeatureSet(*(column.cpu() for column in images))
+    return images.subset(learn), images.subset(held), held_out
 
 
 def _balanced_loss(distance: np.ndarray, genuine: Tensor) -> float:

@@ -20,9 +20,8 @@ from torch import Tensor
 
 from reidlab.common.errors import ReidlabError
 from reidlab.data.table import DISTRACTOR_PID
-from reidlab.metrics.distances import known_distance, rows_at_a_time
-from reidlab.metrics.ranks import checked_features
-from reidlab.metrics.scores import FeatureSet
+from reidlab.metrics.distances import distance_to, rows_at_a_time
+from reidlab.metrics.ranks import FeatureSet, checked_features, checked_labels
 
 # The bit patterns of floats from 0 up are in the floats' order. Without their last 10 bits they
 # number the bins of a histogram, 2^13 to each doubling of the distance.
@@ -115,15 +114,15 @@ class CrossCameraPairs:
         distance: str = "euclidean",
         distractors: bool = False,
     ):
-        self.prepare, self.to_distance = known_distance(distance)
+        self.distance = distance
         self.alone = second is None
-        for images, name in ((first, "first"), (second, "second")):
-            if images is not None:
-                _check(images, name)
-        checked_features(first, first if second is None else second)
+        other = first if second is None else second
+        features = checked_features(first, other)
         least = DISTRACTOR_PID if distractors else DISTRACTOR_PID + 1
-        self.first = _known(first, least)
-        self.second = self.first if second is None else _known(second, least)
+        self.first, self.second = (
+            _known(images._replace(features=values), name, least)
+            for images, values, name in zip((first, other), features, ("first", "second"))
+        )
         self.num_genuine, self.num_impostor = self._totals()
         if not self.num_genuine or not self.num_impostor:
             raise ReidlabError(self._explain())
@@ -139,8 +138,8 @@ class CrossCameraPairs:
             # first image has been a row already.
             column = row if self.alone else 0
             if block_distance is None or self.alone:
-                block_distance = self.prepare(second.features[column:])
-            values = self.to_distance(block_distance(first.features[here].to(second.features)))
+                block_distance = distance_to(second.features[column:], self.distance)
+            values = block_distance(first.features[here])
             same_pid = first.pids[here, None] == second.pids[column:]
             out = first.camids[here, None] == second.camids[column:]
             nobody = first.pids[here] == DISTRACTOR_PID
@@ -154,9 +153,8 @@ class CrossCameraPairs:
     def _totals(self) -> tuple[int, int]:
         """How many genuine and impostor pairs there are, from the labels alone."""
         pids, table, other = self._tables()
-        both = table.sum(0) @ other.sum(0)
-        across = int(table.sum()) * int(other.sum()) - int(both)
-        same = _across(table, other, by_pid=True)
+        across = int(table.sum()) * int(other.sum()) - int(table.sum(0) @ other.sum(0))
+        same = table.sum(1) * other.sum(1) - (table * other).sum(1)
         known = pids != DISTRACTOR_PID
         genuine, unknown = int(same[known].sum()), int(same[~known].sum())
         impostor = across - genuine - unknown
@@ -293,19 +291,12 @@ def count_by_identity(
         found += torch.bincount((level * count + one) * count + two, minlength=len(found))
     below = found.view(len(levels), count, count).numpy().cumsum(0)
     genuine = np.diagonal(below, axis1=1, axis2=2).copy()
-    total = _across(table, other)
+    total = np.outer(table.sum(1), other.sum(1)) - table @ other.T
     if pairs.alone:  # each two images once, and each two persons in one order
         total = np.triu(total, 1) + np.diag(np.diag(total) // 2)
     num_genuine = np.diag(total).copy()
     off = ~np.eye(count, dtype=bool)
     return IdentityCounts(thresholds, pids, genuine, below * off, num_genuine, total * off)
-
-
-def _across(table: np.ndarray, other: np.ndarray, by_pid: bool = False) -> np.ndarray:
-    """Pairs across cameras of each two persons, (P, P); of each one with itself, (P,)."""
-    if by_pid:
-        return table.sum(1) * other.sum(1) - (table * other).sum(1)
-    return np.outer(table.sum(1), other.sum(1)) - table @ other.T
 
 
 def _histogram(values: Tensor) -> Tensor:
@@ -323,22 +314,109 @@ def _from_histograms(genuine: np.ndarray, impostor: np.ndarray) -> PairCounts:
     return PairCounts(thresholds, *below)
 
 
-def _known(images: FeatureSet, least: int) -> FeatureSet:
-    kept = torch.as_tensor(images.pids) >= least
-    features = torch.as_tensor(images.features)
-    features = features if features.dtype in (torch.float32, torch.float64) else features.float()
-    columns = (features, torch.as_tensor(images.pids), torch.as_tensor(images.camids))
-    if kept.all():
-        return FeatureSet(*columns)
-    return FeatureSet(*(column[kept.to(column.device)] for column in columns))
+def _known(images: FeatureSet, name: str, least: int) -> FeatureSet:
+    labels = map(torch.from_numpy, checked_labels(images, name, len(images.features)))
+    images = FeatureSet(images.features, *labels)
+    return images.subset(images.pids >= least)
 
 
-def _check(images: FeatureSet, name: str) -> None:
-    count = len(images.features)
-    for field in ("pids", "camids"):
-        shape = tuple(torch.as_tensor(getattr(images, field)).shape)
-        if shape != (count,):
-            raise ReidlabError(
-                f"{name}.{field} has shape {shape}, but there are {count} features: one is needed "
-                "for each"
-            )
+# --- Some of the pairs, where a measure is too slow for all of them ----------------------------
+
+
+class PairSample(NamedTuple):
+    """Some pairs across cameras.
+
+    Attributes:
+        first: (N,) int64 positions in the first set.
+        second: (N,) int64 positions in the second.
+        genuine: (N,) bool, whether they show one person.
+    """
+
+    first: Tensor
+    second: Tensor
+    genuine: Tensor
+
+
+def sample_pairs(
+    first: FeatureSet,
+    second: FeatureSet | None = None,
+    impostors: int = 1_000_000,
+    seed: int = 0,
+) -> PairSample:
+    """All genuine pairs across cameras, and impostor pairs: all, or a random sample.
+
+    Args:
+        first: see :class:`CrossCameraPairs`; distractors are left out.
+        second: likewise.
+        impostors: how many to draw, with replacement, each as likely as any other; where there
+            are no more than that, each is taken once.
+        seed: of the drawing.
+
+    Raises:
+        ReidlabError: no genuine or no impostor pair across cameras.
+    """
+    totals = CrossCameraPairs(first, second)  # checks all
+    alone, second = second is None, first if second is None else second
+    drawing = totals.num_impostor > impostors
+    kinds: list[list[np.ndarray]] = [[], []]
+    pids, camids = (labels.cpu().numpy() for labels in (second.pids, second.camids))
+    own_pids, own_camids = (labels.cpu().numpy() for labels in (first.pids, first.camids))
+    rows = max(1, 2**22 // len(pids))
+    for start in range(0, len(own_pids), rows):
+        here = slice(start, start + rows)
+        known = (own_pids[here, None] > DISTRACTOR_PID) & (pids > DISTRACTOR_PID)
+        known &= own_camids[here, None] != camids
+        if alone:
+            known = np.triu(known, start + 1)
+        same = own_pids[here, None] == pids
+        wanted = [known & same] if drawing else [known & same, known & ~same]
+        for kind, mask in zip(kinds, wanted):
+            kind.append(np.argwhere(mask) + np.array([start, 0]))
+    genuine = np.concatenate(kinds[0])
+    if drawing:
+        rng = np.random.default_rng(seed)
+        others = _draw_impostors((own_pids, own_camids), (pids, camids), impostors, rng)
+    else:
+        others = np.concatenate(kinds[1])
+    both = torch.from_numpy(np.concatenate([genuine, others]).astype(np.int64))
+    return PairSample(both[:, 0], both[:, 1], torch.arange(len(both)) < len(genuine))
+
+
+def _draw_impostors(
+    one: tuple[np.ndarray, np.ndarray],
+    two: tuple[np.ndarray, np.ndarray],
+    count: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Positions (count, 2) of impostor pairs; those that are none are drawn again."""
+    found = [np.empty((0, 2), np.int64)]
+    missing = count
+    while missing:
+        i, j = rng.integers(len(one[0]), size=count), rng.integers(len(two[0]), size=count)
+        fits = (one[0][i] != two[0][j]) & (one[1][i] != two[1][j])
+        fits &= (one[0][i] > DISTRACTOR_PID) & (two[0][j] > DISTRACTOR_PID)
+        found.append(np.stack([i[fits], j[fits]], 1)[:missing])
+        missing -= len(found[-1])
+    return np.concatenate(found)
+
+
+@torch.inference_mode()
+def sampled_distances(
+    first: FeatureSet, second: FeatureSet, pairs: PairSample, distance: str = "euclidean"
+) -> np.ndarray:
+    """Distances of sampled pairs, (N,) float32, as :func:`count_pairs` has them.
+
+    Args:
+        first: the set that ``pairs.first`` numbers.
+        second: the set that ``pairs.second`` numbers.
+        pairs: of :func:`sample_pairs`.
+        distance: a name in :data:`reidlab.metrics.distances.DISTANCES`.
+    """
+    out = torch.empty(len(pairs.first), dtype=torch.float32)
+    order = pairs.first.argsort(stable=True)
+    numbers, counts = pairs.first[order].unique_consecutive(return_counts=True)
+    # One image with all its partners at a time.
+    for number, here in zip(numbers.tolist(), order.split(counts.tolist())):
+        partners = distance_to(second.features[pairs.second[here]], distance)
+        out[here] = partners(first.features[number : number + 1])[0].float().clamp(min=0)
+    return out.numpy()

@@ -13,6 +13,7 @@ question of its own, which :func:`threshold_table` answers with both rates and t
 
 import numpy as np
 import pandas as pd
+import torch
 
 from reidlab.common.errors import ReidlabError
 from reidlab.metrics.scores import FeatureSet
@@ -410,5 +411,5 @@ def halves(images: FeatureSet, seed: int = 0) -> tuple[FeatureSet, FeatureSet]:
     pids = images.pids.cpu().numpy()
     unique = np.unique(pids)
     coins = {pid: np.random.default_rng([seed, pid + 1]).random() for pid in unique.tolist()}
-    first = np.array([coins[pid] < 0.5 for pid in pids.tolist()], dtype=bool)
-    return tuple(FeatureSet(*(column[kept] for column in images)) for kept in (first, ~first))
+    first = torch.tensor([coins[pid] < 0.5 for pid in pids.tolist()])
+    return images.subset(first), images.subset(~first)

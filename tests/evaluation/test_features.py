@@ -1,5 +1,6 @@
 """Features: the same whatever the way to them, from files as from memory."""
 
+import dataclasses
 import platform
 import subprocess
 import sys
@@ -13,14 +14,20 @@ import pytest
 import torch
 from torch import nn
 
+from reidlab import data
 from reidlab.common import paths
-from reidlab.common.errors import DataError
+from reidlab.common.errors import DataError, ReidlabError
 from reidlab.data import store as store_module
 from reidlab.data.batches import normalise
 from reidlab.data.store import decode
 from reidlab.evaluation import features
 from reidlab.evaluation.features import embed, extract
-from reidlab.models import MODELS, build, fused
+from reidlab.evaluation.rescore import Way, rank, run_features
+from reidlab.metrics.scores import evaluate
+from reidlab.models import build, inference
+from reidlab.recipe.config import TrainConfig
+from reidlab.recipe.names import MODELS
+from reidlab.runs.folder import load_model
 from tests.conftest import write_image
 
 HEIGHT, WIDTH = 64, 32
@@ -107,10 +114,10 @@ fuses = pytest.mark.skipif(
 
 @fuses
 def test_fused_and_unfused_convolutions_agree(monkeypatch):
-    assert fused.available()
+    assert inference.available()
     model, images = network(), random_images(4)
     with_fusion = extract(model, images, 2, "cpu", "float32")
-    monkeypatch.setattr(fused, "available", lambda: False)
+    monkeypatch.setattr(inference, "available", lambda: False)
     without = extract(model, images, 2, "cpu", "float32")
     assert not torch.equal(with_fusion, without)  # another order of sums: it was another path
     assert relative_error(with_fusion, without) < 1e-5
@@ -118,21 +125,23 @@ def test_fused_and_unfused_convolutions_agree(monkeypatch):
 
 @fuses
 def test_every_convolution_is_fused_where_that_works():
-    assert fused.available()
+    assert inference.available()
     model = features.fold_batch_norm(network())
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    fused.fuse(model, torch.float32, {conv: [4, conv.in_channels, 8, 4] for conv in convolutions})
+    inference.fuse(
+        model, torch.float32, {conv: [4, conv.in_channels, 8, 4] for conv in convolutions}
+    )
     assert not any(isinstance(module, nn.Conv2d) for module in model.modules())
-    assert sum(isinstance(m, fused.FusedConv) for m in model.modules()) == len(convolutions)
+    assert sum(isinstance(m, inference.FusedConv) for m in model.modules()) == len(convolutions)
 
 
 @fuses
 @pytest.mark.parametrize("name", ["osnet_x0_25", "resnet50"])
 def test_weights_are_laid_out_for_the_inputs_that_come(name, monkeypatch):
-    assert fused.available()
+    assert inference.available()
     expected, seen = [], []
 
-    class Watched(fused.FusedConv):
+    class Watched(inference.FusedConv):
         def __init__(self, conv, relu, dtype, shape):
             super().__init__(conv, relu, dtype, shape)
             self.shape = list(shape)
@@ -142,7 +151,7 @@ def test_weights_are_laid_out_for_the_inputs_that_come(name, monkeypatch):
             seen.append(list(x.shape))
             return super().forward(x)
 
-    monkeypatch.setattr(fused, "FusedConv", Watched)
+    monkeypatch.setattr(inference, "FusedConv", Watched)
     extract(build(name), random_images(6), 3, "cpu", "float32")
     assert len(seen) >= 2 * 50 and seen == expected  # two batches
     assert len({tuple(shape) for shape in seen}) > 5
@@ -152,17 +161,17 @@ def test_where_fusing_fails_networks_stay_as_they_are(monkeypatch, caplog):
     def broken(*arguments):
         raise RuntimeError("no such operation")
 
-    monkeypatch.setattr(fused, "FusedConv", broken)
-    fused.available.cache_clear()
+    monkeypatch.setattr(inference, "FusedConv", broken)
+    inference.available.cache_clear()
     try:
         with caplog.at_level("INFO", logger="reidlab"):
-            assert not fused.available()
+            assert not inference.available()
             model, images = network(), random_images(2)
             found = extract(model, images, None, "cpu", "float32")
         assert relative_error(found, plainly(model, images)) < 1e-5
         assert "stay unfused" in caplog.text
     finally:
-        fused.available.cache_clear()
+        inference.available.cache_clear()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -237,7 +246,7 @@ def test_without_keeping_nothing_is_written_but_what_is_there_is_read(
 ):
     model = network()
     without = embed(model, frame, HEIGHT, WIDTH, keep=False)
-    assert not [path for path in own_cache.rglob("*") if path.is_file()]
+    assert not list(own_cache.rglob("*.npy"))
     kept = embed(model, frame, HEIGHT, WIDTH)
     assert torch.equal(without.features, kept.features)
     monkeypatch.setattr(store_module, "read_image", None)
@@ -249,7 +258,7 @@ def test_an_unreadable_image_is_named_and_nothing_is_left(frame, own_cache, thre
     Path(frame.path[13]).write_bytes(b"not a picture")
     with pytest.raises(DataError, match=r"13\.jpg cannot be read as an image"):
         embed(network(), frame, HEIGHT, WIDTH)
-    assert not [path for path in own_cache.rglob("*") if path.is_file()]
+    assert not list(own_cache.rglob("*.npy"))
     assert torch.get_num_threads() == 2
 
 
@@ -264,6 +273,45 @@ def test_a_vanished_image_and_an_empty_table(frame):
 def test_no_images():
     with pytest.raises(DataError, match="no image"):
         extract(network(), random_images(3)[:0], None, "cpu")
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-6), ("bfloat16", 0.005)])
+def test_the_size_of_a_batch_moves_features_by_rounding_alone(precision, bound):
+    model, images = network(), random_images(9)
+    whole = extract(model, images, 9, "cpu", precision)
+    for size in (1, 2, 4):
+        found = extract(model, images, size, "cpu", precision)
+        assert relative_error(found, whole) < bound
+
+
+@pytest.fixture(scope="module")
+def flipped(tmp_path_factory):
+    """A run whose features are the mean of each image's and its mirror image's."""
+    from reidlab.training.loop import fit
+
+    config = TrainConfig(
+        dataset="synthetic-tiny-a", height=64, width=32, epochs=0, flip_test=True, device="cpu"
+    )
+    return fit(config, tmp_path_factory.mktemp("runs") / "run" / "seed-0")
+
+
+def test_features_of_a_run_are_those_of_its_own_evaluation(flipped):
+    """As notebook 06 asks for them, and as rescoring does."""
+    dataset = data.load(flipped.config["dataset"])
+    sets = [features.of_run(flipped, split) for split in (dataset.query, dataset.gallery)]
+    again = evaluate(*sets, flipped.config["distance"], same_camera_rule=dataset.has_cameras)
+    assert again.summary() == {key: flipped.metrics[key] for key in again.summary()}
+    rescored = rank(run_features(flipped), Way(flipped.config["distance"]))
+    pd.testing.assert_frame_equal(again.per_query, rescored.per_query)
+    pixels = decode(dataset.query, 64, 32)
+    both = [extract(load_model(flipped), p, None, "cpu") for p in (pixels, pixels.flip(3))]
+    assert relative_error(sets[0].features, sum(both) / 2) < 1e-5
+
+
+def test_a_run_without_weights_is_an_error_that_names_the_file(flipped, tmp_path, frame):
+    gone = dataclasses.replace(flipped, path=tmp_path)
+    with pytest.raises(ReidlabError, match=r"model\.safetensors"):
+        features.of_run(gone, frame)
 
 
 MEASURE = """

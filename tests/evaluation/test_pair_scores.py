@@ -8,8 +8,9 @@ from reidlab.data.batches import normalise
 from reidlab.evaluation import pair_scores
 from reidlab.evaluation.pair_scores import pair_distances
 from reidlab.metrics.scores import FeatureSet, evaluate
-from reidlab.models import PAIR_MODELS
+from reidlab.models import build
 from reidlab.models.pairwise import PairNetwork
+from reidlab.recipe.names import PAIR_MODELS
 
 
 def images(count, seed):
@@ -43,7 +44,7 @@ def test_every_pair_as_by_the_whole_network(name, monkeypatch):
     monkeypatch.setattr(pair_scores, "ROWS", 3)
     monkeypatch.setattr(pair_scores, "PAIRS", 4)
     torch.manual_seed(0)
-    model = PAIR_MODELS[name](height=60, width=40)
+    model = build(name, height=60, width=40)
     query, gallery = images(7, 1), images(9, 2)
     blocks = list(pair_distances(model, query, gallery))
     assert [tuple(block.shape) for block in blocks] == [(3, 9), (3, 9), (1, 9)]

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
+from reidlab.__main__ import main
 from reidlab.common import paths
-from reidlab.common.errors import ReidlabError, StudyError
+from reidlab.common.errors import ReidlabError
 from reidlab.evaluation import rescore
 from reidlab.evaluation.rescore import RunFeatures, Way, rank
 from reidlab.metrics.rerank import rerank
 from reidlab.metrics.scores import evaluate
-from reidlab.recipe.config import TrainConfig
 from reidlab.statistics.bootstrap import differences, intervals
 from tests.metrics.test_scores import random_sets
 
@@ -83,18 +83,17 @@ def test_names_and_commands():
     assert Way("cosine", reranked=True).name == "cosine, re-ranked"
     way = Way("minkowski:4", normalised=True, reranked=True, k1=5)
     assert way.command("smoke", "a-none") == (
-        "python -m reidlab.evaluation.rescore smoke a-none minkowski:4 --normalise --rerank --k1 5"
+        "python -m reidlab rescore smoke a-none minkowski:4 --normalise --rerank --k1 5"
     )
     assert Way("cosine").command("smoke", "a-none", "query", "euclidean", 40) == (
-        "python -m reidlab.evaluation.rescore smoke a-none cosine --by query "
-        "--against euclidean --queries 40"
+        "python -m reidlab rescore smoke a-none cosine --by query --against euclidean --queries 40"
     )
 
 
 @pytest.fixture
 def a_run(monkeypatch, sets):
     """Features in place of those of a run."""
-    monkeypatch.setattr(rescore.study, "ensure_runs", lambda *_, **__: ["the run"])
+    monkeypatch.setattr(rescore.study, "network", lambda *_: "the run")
     monkeypatch.setattr(rescore, "run_features", lambda run: RunFeatures(*sets))
 
 
@@ -108,8 +107,8 @@ def a_run(monkeypatch, sets):
 )
 def test_the_command_of_a_way_prints_its_scores(a_run, sets, way, capsys):
     words = shlex.split(way.command("smoke", "a-none"))
-    assert words[:3] == ["python", "-m", "reidlab.evaluation.rescore"]
-    assert rescore.main(words[3:]) == 0
+    assert words[:4] == ["python", "-m", "reidlab", "rescore"]
+    assert main(words[3:]) == 0
     heading, *lines = capsys.readouterr().out.splitlines()
     assert heading.startswith(f"a-none, {way.name}, ")
     found = {words[0]: words[1:] for words in map(str.split, lines[2:])}
@@ -123,7 +122,7 @@ def test_the_command_of_a_way_prints_its_scores(a_run, sets, way, capsys):
 def test_the_command_of_a_difference_prints_it(a_run, sets, queries, capsys):
     way, other = Way("cosine", reranked=True), Way("cosine")
     words = shlex.split(way.command("smoke", "a-none", "query", other.distance, queries))
-    assert rescore.main(words[3:]) == 0
+    assert main(words[3:]) == 0
     lines = capsys.readouterr().out.splitlines()
     (start,) = (i for i, line in enumerate(lines) if line == "minus cosine, points")
     found = {line.split()[0]: line.split()[1:] for line in lines[start + 3 :]}
@@ -154,48 +153,21 @@ def test_bad_arguments_are_named_before_anything_is_computed(
     arguments, message, capsys, monkeypatch
 ):
     monkeypatch.setattr(rescore, "run_features", lambda run: pytest.fail("features computed"))
-    assert rescore.main(arguments) == 1
+    assert main(["rescore", *arguments]) == 1
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
 
 
 def test_bad_settings_of_the_reranking_and_the_bootstrap_are_named(a_run, capsys):
-    assert rescore.main(["smoke", "a-none", "cosine", "--rerank", "--k1", "999"]) == 1
+    assert main(["rescore", "smoke", "a-none", "cosine", "--rerank", "--k1", "999"]) == 1
     assert "k1 is 999; it must be from 1 to 339" in capsys.readouterr().err
-    assert rescore.main(["smoke", "a-none", "cosine", "--by", "camid"]) == 1
+    assert main(["rescore", "smoke", "a-none", "cosine", "--by", "camid"]) == 1
     assert "by is 'camid'" in capsys.readouterr().err
 
 
 def test_an_unknown_distance_is_named_in_a_way(sets):
     with pytest.raises(ReidlabError, match="known are euclidean"):
         rank(RunFeatures(*sets), Way("hamming", reranked=True))
-
-
-def test_features_are_those_of_the_runs_own_evaluation(tmp_path, monkeypatch):
-    from reidlab.training.loop import fit
-
-    monkeypatch.setenv("REIDLAB_RESULTS", str(tmp_path))
-    config = TrainConfig(
-        dataset="synthetic-tiny-a", height=64, width=32, epochs=0, flip_test=True, device="cpu"
-    )
-    run = fit(config, tmp_path / "run")
-    same = rank(rescore.run_features(run), Way(run.config["distance"])).per_query
-    pd.testing.assert_frame_equal(same, run.per_query, check_dtype=False)
-
-
-def test_a_run_without_weights_is_an_error_that_names_the_file(tmp_path, monkeypatch):
-    from reidlab.training.loop import fit
-
-    config = TrainConfig(dataset="synthetic-tiny-a", height=64, width=32, epochs=0, device="cpu")
-    run = fit(config, tmp_path / "run")
-    (run.path / "model.safetensors").unlink()
-    with pytest.raises(ReidlabError, match=r"model\.safetensors"):
-        rescore.run_features(run)
-
-
-def test_a_run_that_the_profile_does_not_have_is_named():
-    with pytest.raises(StudyError, match="has no run 'a-nine'"):
-        rescore.study.ensure_runs("smoke", ["a-nine"], weights=True)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +181,7 @@ def test_a_run_that_the_profile_does_not_have_is_named():
     ],
 )
 def test_the_notebook_refuses_bad_parameters_before_it_computes(parameters, message, monkeypatch):
-    monkeypatch.setattr("reidlab.study.steps._ensure", lambda *_: pytest.fail("a run was trained"))
+    monkeypatch.setattr("reidlab.study.steps.train", lambda *_: pytest.fail("a run was trained"))
     notebook = nbformat.read(paths.NOTEBOOKS / "08-distances.ipynb", as_version=4)
     defaults, setup, *_ = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     with pytest.raises(ReidlabError, match=message):

@@ -8,7 +8,7 @@ import torch
 
 from reidlab.common.errors import ReidlabError
 from reidlab.metrics import distances
-from reidlab.metrics.rerank import rerank, rerank_distances
+from reidlab.metrics.rerank import rerank
 from reidlab.metrics.scores import FeatureSet, evaluate, retrieve
 
 
@@ -101,21 +101,11 @@ def test_equal_to_the_published_algorithm(k1, k2, lambda_value, grid):
     if grid:  # ties are what is tested, and every distance is exact
         assert np.mean([len(np.unique(row)) for row in given[0]]) < 0.7 * given[0].shape[1]
     expected = published(*given, k1, k2, lambda_value)
-    found = rerank_distances(*given, k1, k2, lambda_value).matrix()
-    np.testing.assert_allclose(found, expected, atol=2e-6)
-    found = rerank(query, gallery, k1, k2, lambda_value).matrix()
+    found = torch.cat(list(rerank(query, gallery, k1, k2, lambda_value)))
     np.testing.assert_allclose(found, expected, atol=2e-6)
     # Re-ranking has changed something, unless told not to.
     original = given[0] / given[0].max()
     assert lambda_value == 1 or np.abs(found.numpy() - original).max() > 0.1
-
-
-def test_matrices_that_are_not_quite_symmetric_are_read_as_published():
-    query, gallery = random_features(seed=1)
-    rng = np.random.default_rng(1)
-    given = [x * rng.uniform(0.9, 1.1, x.shape) for x in matrices(query, gallery)]
-    found = rerank_distances(*given, k1=10).matrix()
-    np.testing.assert_allclose(found, published(*given, k1=10), atol=2e-6)
 
 
 def test_more_copies_of_an_image_than_neighbours():
@@ -124,13 +114,13 @@ def test_more_copies_of_an_image_than_neighbours():
     query = FeatureSet(torch.tensor([[0.0, 0.0], [0.0, 8.0]]), None, None)
     given = matrices(query, gallery)
     for k2 in (1, 4):
-        found = rerank(query, gallery, k1=10, k2=k2).matrix()
+        found = torch.cat(list(rerank(query, gallery, k1=10, k2=k2)))
         np.testing.assert_allclose(found, published(*given, 10, k2), atol=2e-6)
 
 
 def test_images_that_are_all_the_same():
     query, gallery = (FeatureSet(torch.ones(n, 3), None, None) for n in (2, 8))
-    assert torch.isfinite(rerank(query, gallery, k1=3, k2=2).matrix()).all()
+    assert torch.isfinite(torch.cat(list(rerank(query, gallery, k1=3, k2=2)))).all()
 
 
 @pytest.mark.parametrize("distance", ["cosine", "cityblock", "correlation", "minkowski"])
@@ -141,7 +131,7 @@ def test_other_distances_are_taken_as_they_are(distance):
     def named(a, b):
         return prepare(b)(a).numpy()
 
-    found = rerank(query, gallery, k1=8, k2=3, distance=distance).matrix()
+    found = torch.cat(list(rerank(query, gallery, k1=8, k2=3, distance=distance)))
     expected = published(*matrices(query, gallery, named), k1=8, k2=3)
     np.testing.assert_allclose(found, expected, atol=5e-6)
 
@@ -155,10 +145,7 @@ def test_equal_to_torchreid(lambda_value):
     given = matrices(query, gallery)
     # torchreid squares what it is given.
     expected = peer.re_ranking(*(np.sqrt(x) for x in given), lambda_value=lambda_value)
-    found = rerank(query, gallery, lambda_value=lambda_value).matrix()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    expected = peer.re_ranking(*given, lambda_value=lambda_value)
-    found = rerank_distances(*(x**2 for x in given), lambda_value=lambda_value).matrix()
+    found = torch.cat(list(rerank(query, gallery, lambda_value=lambda_value)))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -169,7 +156,7 @@ def test_re_ranked_lists_are_scored_and_retrieved_like_any_other():
     query, gallery = random_features(seed=4, num_query=40, num_gallery=300)
     reranked = rerank(query, gallery)
     assert reranked.shape == (40, 300)
-    expected = reranked.matrix().numpy()
+    expected = torch.cat(list(reranked)).numpy()
     for _ in range(2):  # any number of times
         ranking = evaluate(query, gallery, distance=reranked)
         assert ranking.mAP == evaluate(query, gallery, expected).mAP
@@ -185,22 +172,18 @@ def test_re_ranked_lists_are_scored_and_retrieved_like_any_other():
 @pytest.mark.parametrize(("block", "rows"), [(1, 1), (1000, 7), (10**8, 10**6)])
 def test_block_sizes_do_not_show(monkeypatch, block, rows):
     query, gallery = random_features(seed=5, grid=2)
-    given = matrices(query, gallery)
-    whole = rerank(query, gallery).matrix()
+    whole = torch.cat(list(rerank(query, gallery)))
     monkeypatch.setattr(distances, "BLOCK", block)
     monkeypatch.setattr(distances, "MIN_ROWS", 1)
     monkeypatch.setattr("reidlab.metrics.rerank.ROWS", rows)
-    assert torch.equal(rerank(query, gallery).matrix(), whole)
-    assert torch.equal(rerank_distances(*given).matrix(), whole)
+    assert torch.equal(torch.cat(list(rerank(query, gallery))), whole)
 
 
 def test_inputs_are_left_as_they_were():
     query, gallery = random_features(seed=6)
-    given = [torch.tensor(x) for x in matrices(query, gallery)]
-    for tensors, function in (((query[0], gallery[0]), None), (given, rerank_distances)):
-        before = [x.clone() for x in tensors]
-        (function(*given) if function else rerank(query, gallery)).matrix()
-        assert all(torch.equal(x, y) for x, y in zip(before, tensors))
+    before = [s.features.clone() for s in (query, gallery)]
+    torch.cat(list(rerank(query, gallery)))
+    assert all(torch.equal(x, s.features) for x, s in zip(before, (query, gallery)))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -208,7 +191,9 @@ def test_cuda_features_give_the_same_distances():
     query, gallery = random_features(seed=10, grid=2)  # every distance is exact
     on_cuda = [s._replace(features=s.features.cuda()) for s in (query, gallery)]
     reranked = rerank(*on_cuda)
-    torch.testing.assert_close(reranked.matrix().cpu(), rerank(query, gallery).matrix())
+    torch.testing.assert_close(
+        torch.cat(list(reranked)).cpu(), torch.cat(list(rerank(query, gallery)))
+    )
     found = evaluate(query, gallery, distance=reranked)
     expected = evaluate(query, gallery, distance=rerank(query, gallery))
     assert found.mAP == pytest.approx(expected.mAP, abs=1e-6)
@@ -232,8 +217,6 @@ def test_parameters_out_of_range_are_named(settings, message):
     query, gallery = random_features(seed=7)
     with pytest.raises(ReidlabError, match=message):
         rerank(query, gallery, **settings)
-    with pytest.raises(ReidlabError, match=message):
-        rerank_distances(*matrices(query, gallery), **settings)
 
 
 def test_malformed_features_are_named():
@@ -245,16 +228,3 @@ def test_malformed_features_are_named():
     gallery.features[4, 2] = torch.nan
     with pytest.raises(ReidlabError, match=r"gallery\.features.* 1 of 90 rows.* row 4"):
         rerank(query, gallery)
-
-
-def test_malformed_matrices_are_named():
-    q_g, q_q, g_g = matrices(*random_features(seed=9))
-    with pytest.raises(ReidlabError, match=r"q_q_dist.*\(90, 90\).*\(25, 90\).*\(25, 25\)"):
-        rerank_distances(q_g, g_g, q_q)
-    with pytest.raises(ReidlabError, match=r"g_g_dist is torch.int64"):
-        rerank_distances(q_g, q_q, g_g.astype(int))
-    with pytest.raises(ReidlabError, match=r"q_g_dist has shape \(90,\)"):
-        rerank_distances(q_g[0], q_q, g_g)
-    g_g[3, 3] = np.inf
-    with pytest.raises(ReidlabError, match=r"g_g_dist holds NaN"):
-        rerank_distances(q_g, q_q, g_g)

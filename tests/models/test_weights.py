@@ -1,27 +1,27 @@
 """Weights: what is loaded is what was saved, and every bad file gets one clear error."""
 
+import copy
 import hashlib
 import json
-import os
-import pickle
 import urllib.error
 from collections import OrderedDict
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
+import torchvision
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from reidlab.common.errors import WeightsError
-from reidlab.models import build, initial, weights
-from reidlab.models.initial import initialise
-from reidlab.models.weights import (
-    load_weights,
-    read_metadata,
-    read_weights,
-    save_weights,
-    sha256,
-)
+from reidlab.common.errors import ReidlabError, WeightsError
+from reidlab.common.files import sha256
+from reidlab.models import build, variant, weights
+from reidlab.models.checkpoint import read_weights
+from reidlab.models.weights import initialise, load_weights, save_weights
+from reidlab.recipe.init import Init
+from reidlab.recipe.names import MODELS
+from tests.models.networks import fresh, randomise
 
 NAME = "osnet_x0_25"
 
@@ -44,6 +44,22 @@ def source():
         else:
             tensor.fill_(7)
     return model
+
+
+def start(model, init, name=NAME, **options):
+    """`initialise`, with a recipe's words."""
+    return initialise(model, Init.parse(init), name=name, **options)
+
+
+def start_from_run(model, file, name, of):
+    return start(model, "run:a", name, run_weights=file, of=of)
+
+
+def publish(monkeypatch, name, **known):
+    """Give a network's ImageNet weights another address, size or hash."""
+    table = import_module(f"reidlab.models.{MODELS[name]}").VARIANTS
+    changed = replace(table[name].imagenet, **known)
+    monkeypatch.setitem(table, name, replace(table[name], imagenet=changed))
 
 
 def with_classifier(state, classes=751):
@@ -75,24 +91,6 @@ def assert_refused(file, *words, model=None, call=load_weights):
 # --- what loads --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-@pytest.mark.parametrize("kind", ["plain", "checkpoint", "data-parallel"])
-def test_pytorch_files_load(tmp_path, source, kind, zipped):
-    state = with_classifier(source.state_dict())
-    if kind == "data-parallel":
-        state = OrderedDict((f"module.{key}", tensor) for key, tensor in state.items())
-    content = (
-        state
-        if kind == "plain"
-        else {"state_dict": state, "epoch": 3, "optimizer": {"lr": 0.1, "state": [1, None, True]}}
-    )
-    file = tmp_path / "model.pth.tar-150"
-    torch.save(content, file, _use_new_zipfile_serialization=zipped)
-    model = build(NAME)
-    load_weights(model, file)
-    assert_same(model, source)
-
-
 def test_safetensors_round_trip_keeps_tensors_metadata_and_bytes(tmp_path, source):
     source.to(memory_format=torch.channels_last)  # safetensors refuses such tensors as they are
     metadata = {"model": NAME, "epochs": 10, "data": {"name": "synthetic"}, "seed": None}
@@ -102,27 +100,24 @@ def test_safetensors_round_trip_keeps_tensors_metadata_and_bytes(tmp_path, sourc
     model = build(NAME)
     load_weights(model, str(file))
     assert_same(model, source)
-    assert read_metadata(file) == metadata
+    with safe_open(file, "pt") as opened:
+        assert json.loads(opened.metadata()["reidlab"]) == metadata
     assert file.read_bytes() == again.read_bytes()
     assert [path.name for path in file.parent.iterdir()] == ["model.safetensors"]
 
 
-def test_metadata_of_a_foreign_file_is_empty(tmp_path):
-    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {"format": "pt"})
-    assert read_metadata(tmp_path / "a.safetensors") == {}
-
-
-def test_interrupted_save_keeps_the_old_file(tmp_path, source, monkeypatch):
+@pytest.mark.parametrize("error", [OSError, SafetensorError])
+def test_interrupted_save_keeps_the_old_file(tmp_path, source, monkeypatch, error):
     file = tmp_path / "model.safetensors"
     save_weights(source, file)
     old = file.read_bytes()
 
     def fail(state, path, metadata):
         path.write_bytes(b"half")
-        raise OSError("No space left on device")
+        raise error("No space left on device")
 
     monkeypatch.setattr(weights, "save_file", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ReidlabError, match=f"{file} could not be written: No space left"):
         save_weights(build(NAME), file)
     assert file.read_bytes() == old
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
@@ -135,7 +130,7 @@ def test_published_checkpoints_load(real_data):
         assert len(state) == 567
         assert state["classifier.weight"].shape == (classes, 512)
         model = build(NAME)
-        initialise(model, f"reid:{file}")
+        start(model, f"reid:{file}")
         for key, tensor in model.state_dict().items():
             assert torch.equal(tensor, state[key]), key
 
@@ -173,6 +168,25 @@ def test_values_that_are_no_numbers_are_refused(tmp_path, source):
     assert_refused(tmp_path / "model.pth", "1 tensors hold NaN or infinite values: fc.0.weight.")
 
 
+def test_whole_numbers_in_place_of_fractions_are_refused(tmp_path, source):
+    state = dict(source.state_dict())
+    state["fc.0.weight"] = torch.ones_like(state["fc.0.weight"], dtype=torch.int8)
+    torch.save(state, tmp_path / "model.pth")
+    assert_refused(tmp_path / "model.pth", "1 of whole numbers", "fractions: fc.0.weight")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_formats_of_numbers_are_converted(tmp_path, source, dtype):
+    state = {
+        k: v.to(dtype) if v.is_floating_point() else v for k, v in source.state_dict().items()
+    }
+    torch.save(state, tmp_path / "model.pth")
+    model = build(NAME)
+    load_weights(model, tmp_path / "model.pth")
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(tensor, state[key].to(tensor.dtype)), key
+
+
 @pytest.mark.parametrize("change", ["missing", "extra", "mis-shaped"])
 def test_each_misfit_alone_is_refused(tmp_path, source, change):
     state = dict(source.state_dict())
@@ -199,71 +213,13 @@ def test_only_named_heads_are_skipped(tmp_path, source):
         load_weights(model, file, skip=("neck",))
 
 
-def test_no_file(tmp_path):
-    assert_refused(tmp_path / "nothing.pth", "no such weights file")
-    assert_refused(tmp_path, "no such weights file")
-
-
-@pytest.mark.parametrize("layout", ["zip", "legacy", "safetensors"])
-def test_truncated_file(tmp_path, source, layout):
-    if layout == "safetensors":
-        file = tmp_path / "model.safetensors"
-        save_weights(source, file)
-    else:
-        file = tmp_path / "model.pth"
-        torch.save(source.state_dict(), file, _use_new_zipfile_serialization=layout == "zip")
-    content = file.read_bytes()
-    for length in (0, 1, 9, 100, 1000, len(content) // 2, len(content) - 1):
-        file.write_bytes(content[:length])
-        assert_refused(file, "truncated or damaged, fetch it again")
-
-
-class Evil:
-    def __reduce__(self):
-        return os.mkdir, ("pwned",)
-
-
-@pytest.mark.parametrize("how", ["torch", "state_dict", "pickle"])
-def test_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, source, how):
-    file = tmp_path / "model.pth"
-    if how == "pickle":
-        file.write_bytes(pickle.dumps(Evil()))
-    else:
-        state = dict(source.state_dict()) | {"evil": Evil()}
-        torch.save(state if how == "torch" else {"state_dict": state, "x": Evil()}, file)
-    assert_refused(file, "not a plain file of tensors", "can run code")
-    assert not (tmp_path / "pwned").exists()
-
-
-def test_other_objects_are_refused(tmp_path, source):
-    file = tmp_path / "model.pth"
-    torch.save(source, file)  # a whole module
-    assert_refused(file, "not a plain file of tensors", "OSNet", "state_dict")
-    torch.save([torch.zeros(1)], file)
-    assert_refused(file, "holds a list", "state_dict")
-    torch.save({"epoch": 3, "weights": torch.zeros(1)}, file)
-    assert_refused(file, "epoch (int)", "state_dict")
-    torch.save({}, file)
-    assert_refused(file, "found nothing")
-    file.write_text("<html>Quota exceeded</html>" * 50)
-    assert_refused(file, "cannot be read as a PyTorch checkpoint", "fetch it again")
-
-
 # --- initialisation in words -------------------------------------------------------------------
 
 
 def test_none_keeps_the_random_weights(source):
     before = {key: tensor.clone() for key, tensor in source.state_dict().items()}
-    initialise(source, "none", name=NAME)
+    assert start(source, "none") is None
     assert all(torch.equal(before[key], t) for key, t in source.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    "init", ["", "Imagenet", "imagenet:", "reid", "reid:", "none:x", "pretrained", "synthetic:x"]
-)
-def test_unknown_words_list_the_known_ones(init):
-    with pytest.raises(WeightsError, match=r"none, imagenet, imagenet:<file>, reid:<file>, syn"):
-        initialise(build(NAME), init, name=NAME)
 
 
 def test_imagenet_file_is_found_in_the_data_root(tmp_path, source):
@@ -272,7 +228,7 @@ def test_imagenet_file_is_found_in_the_data_root(tmp_path, source):
     torch.save(with_classifier(source.state_dict(), 1000), file)
     for init in ("imagenet", f"imagenet:{file}"):
         model = build(NAME)
-        initialise(model, init, data_root=tmp_path / "data", name=NAME)
+        start(model, init, data_root=tmp_path / "data")
         assert_same(model, source)
 
 
@@ -294,7 +250,7 @@ def test_a_variant_takes_over_all_that_variants_share(tmp_path, of, name, fresh)
     save_file(source.state_dict(), file)
     model = build(name)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    initialise(model, f"reid:{file}", name=name, of=of)
+    assert start_from_run(model, file, name, of) == file
     kept = {k for k, t in model.state_dict().items() if torch.equal(t, before[k])}
     taken = {k for k, t in model.state_dict().items() if (t == 7).all()}
     assert {key.split(".")[0] for key in kept} == fresh
@@ -304,9 +260,9 @@ def test_a_variant_takes_over_all_that_variants_share(tmp_path, of, name, fresh)
 def test_another_network_is_no_variant(tmp_path):
     file = tmp_path / "model.safetensors"
     save_file(build("mobilenet_v3_large").state_dict(), file)
-    call = {"name": "osnet_x0_25_bnneck", "of": "mobilenet_v3_large"}
+    model = build("osnet_x0_25_bnneck")
     with pytest.raises(WeightsError, match="does not fit the network OSNetBNNeck"):
-        initialise(build("osnet_x0_25_bnneck"), f"reid:{file}", **call)
+        start_from_run(model, file, "osnet_x0_25_bnneck", "mobilenet_v3_large")
 
 
 def test_reid_checkpoint_is_no_imagenet_file(tmp_path, source):
@@ -321,7 +277,7 @@ def test_reid_checkpoint_is_no_imagenet_file(tmp_path, source):
             "1000 classes",
             found,
             "'reid:<file>'",
-            call=lambda m, f: initialise(m, f"imagenet:{f}", name=NAME),
+            call=lambda m, f: start(m, f"imagenet:{f}"),
         )
 
 
@@ -336,14 +292,14 @@ def test_imagenet_file_of_x1_0_is_verified(tmp_path):
         "fe2d63f9157c28a4a8d8ca29bec12d5b2988ac0346d712025789ea9174968e79",
         hashlib.sha256(file.read_bytes()).hexdigest(),
         model=model,
-        call=lambda m, f: initialise(m, f"imagenet:{f}", name="osnet_x1_0"),
+        call=lambda m, f: start(m, f"imagenet:{f}", "osnet_x1_0"),
     )
     file.write_bytes(bytes(10_910_553))  # the right size alone does not do
     assert_refused(
         file,
         "sha256",
         model=model,
-        call=lambda m, f: initialise(m, f"imagenet:{f}", name="osnet_x1_0"),
+        call=lambda m, f: start(m, f"imagenet:{f}", "osnet_x1_0"),
     )
 
 
@@ -351,11 +307,10 @@ def test_download_is_verified_and_cached(tmp_path, source, cache, monkeypatch):
     remote = tmp_path / "remote.pth"
     torch.save(with_classifier(source.state_dict(), 1000), remote)
     size = remote.stat().st_size
-    known = dict(url=remote.as_uri(), size=size, sha256=sha256(remote))
-    monkeypatch.setitem(initial.IMAGENET, NAME, replace(initial.IMAGENET[NAME], **known))
+    publish(monkeypatch, NAME, url=remote.as_uri(), size=size, sha256=sha256(remote))
     for _ in range(2):  # the second time without the remote
         model = build(NAME)
-        initialise(model, "imagenet", name=NAME)
+        start(model, "imagenet")
         assert_same(model, source)
         remote.unlink(missing_ok=True)
     assert [p.name for p in (cache / "weights").iterdir()] == [f"{NAME}_imagenet.pth"]
@@ -365,10 +320,9 @@ def test_wrong_download_is_not_kept(tmp_path, cache, monkeypatch):
     remote = tmp_path / "remote.pth"
     remote.write_text("<html>Quota exceeded</html>")
     for name in (NAME, "osnet_x1_0"):  # without and with a known hash
-        known = replace(initial.IMAGENET[name], url=remote.as_uri())
-        monkeypatch.setitem(initial.IMAGENET, name, known)
+        publish(monkeypatch, name, url=remote.as_uri())
         with pytest.raises(WeightsError, match=r"(?s)sent something else.*put it at") as error:
-            initialise(build(name), "imagenet", data_root=tmp_path / "data", name=name)
+            start(build(name), "imagenet", name, data_root=tmp_path / "data")
         assert str(tmp_path / "data" / "weights" / f"{name}_imagenet.pth") in str(error.value)
         assert remote.as_uri() in str(error.value)
     assert list((cache / "weights").iterdir()) == []
@@ -380,23 +334,18 @@ def test_offline_says_where_to_put_the_file(tmp_path, cache, monkeypatch):
 
     monkeypatch.setattr("urllib.request.urlopen", offline)
     with pytest.raises(WeightsError, match="cannot download") as error:
-        initialise(build(NAME), "imagenet", data_root=tmp_path / "data", name=NAME)
+        start(build(NAME), "imagenet", data_root=tmp_path / "data")
     message = str(error.value)
     assert "https://drive.google.com/uc?id=1rb8UN5ZzPKRc_xvtHlyDh-cSz88YX9hs" in message
     assert str(tmp_path / "data" / "weights" / "osnet_x0_25_imagenet.pth") in message
     assert list((cache / "weights").iterdir()) == []
 
 
-def test_imagenet_of_an_unknown_network():
-    with pytest.raises(WeightsError, match=r"no ImageNet weights of 'mynet'.*osnet_x1_0"):
-        initialise(build(NAME), "imagenet", name="mynet")
-
-
 def test_zoo_addresses_are_torchreids():
     for stem in ("osnet", "osnet_ain"):
         theirs = _peer_urls(stem)
         for name, url in theirs.items():
-            assert initial.IMAGENET[name].url == f"{url}&export=download"
+            assert variant(name).imagenet.url == f"{url}&export=download"
 
 
 def _peer_urls(stem):
@@ -413,26 +362,122 @@ def _peer_urls(stem):
 
 
 def test_synthetic_weights_are_checked_against_their_note(tmp_path, source, monkeypatch):
-    monkeypatch.setattr(initial, "SHIPPED", tmp_path)
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
     file = tmp_path / f"{NAME}_synthetic.safetensors"
     with pytest.raises(WeightsError, match="only of none"):
-        initialise(build(NAME), "synthetic", name=NAME)
+        start(build(NAME), "synthetic")
     save_weights(source, file)
     file.with_suffix(".json").write_text(json.dumps({"sha256": sha256(file)}))
     model = build(NAME)
-    initialise(model, "synthetic", name=NAME)
+    start(model, "synthetic")
     assert_same(model, source)
     with pytest.raises(WeightsError, match=r"no weights of 'osnet_x1_0'.*only of osnet_x0_25"):
-        initialise(build("osnet_x1_0"), "synthetic", name="osnet_x1_0")
+        start(build("osnet_x1_0"), "synthetic", "osnet_x1_0")
 
     save_weights(build(NAME), file)
     assert_refused(
         file,
         "sha256",
         "check the file out again",
-        call=lambda m, _: initialise(m, "synthetic", name=NAME),
+        call=lambda m, _: start(m, "synthetic"),
     )
 
 
 def test_shipped_weights_load():
-    initialise(build(NAME), "synthetic", name=NAME)
+    start(build(NAME), "synthetic")
+
+
+# --- ImageNet of torchvision, and of variants -------------------------------------------------
+
+
+@pytest.fixture
+def imagenet(tmp_path, monkeypatch):
+    """Stands for a published file: torchvision's network with random weights, as old as theirs."""
+
+    def make(name: str):
+        torch.manual_seed(4)
+        theirs = randomise(getattr(torchvision.models, name)())
+        state = {k: v for k, v in theirs.state_dict().items() if "num_batches" not in k}
+        file = tmp_path / "data" / "weights" / variant(name).imagenet.name
+        file.parent.mkdir(parents=True)
+        torch.save(state, file)
+        publish(monkeypatch, name, sha256=sha256(file)[:8])
+        return theirs, file
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["resnet50_report", "mobilenet_v3_large"])
+def test_imagenet_fills_the_trunk_and_leaves_the_neck(name, imagenet, tmp_path):
+    theirs, file = imagenet(variant(name).like or name)
+    for init in ("imagenet", f"imagenet:{file}"):
+        model = build(name)
+        assert start(model, init, name, data_root=tmp_path / "data") == file
+        expected = theirs.state_dict()
+        for key, tensor in model.state_dict().items():
+            if not key.startswith("neck."):
+                assert torch.equal(tensor, expected[key]), key
+        assert torch.equal(model.neck.weight, torch.ones_like(model.neck.weight))
+
+
+@pytest.mark.parametrize(
+    ("name", "neighbour"), [("osnet_x0_25_bnneck", "neck"), ("osnet_x0_25_d1000", "fc")]
+)
+def test_imagenet_of_osnet_serves_its_variants(name, neighbour, tmp_path):
+    source = fresh("osnet_x0_25")
+    state = source.state_dict() | {
+        "classifier.weight": torch.ones(1000, 512),
+        "classifier.bias": torch.zeros(1000),
+    }
+    file = tmp_path / "weights" / "osnet_x0_25_imagenet.pth"
+    file.parent.mkdir()
+    torch.save(state, file)
+    model = build(name)
+    before = copy.deepcopy(model.state_dict())
+    start(model, "imagenet", name, data_root=tmp_path)
+    for key, tensor in model.state_dict().items():
+        own = key.split(".")[0] == neighbour
+        assert torch.equal(tensor, before[key] if own else state[key]), key
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("osnet_x0_25_bnneck", ("neck",)), ("osnet_x0_25_d1000", ("fc",))]
+)
+def test_shipped_weights_of_osnet_serve_its_variants(name, own):
+    source, model = build("osnet_x0_25"), fresh(name)
+    start(source, "synthetic")
+    start(model, "synthetic", name)
+    expected, before = source.state_dict(), fresh(name).state_dict()
+    for key, tensor in model.state_dict().items():
+        kept = key.startswith(own)
+        assert torch.equal(tensor, before[key] if kept else expected[key]), key
+    with pytest.raises(WeightsError, match="no weights of 'resnet50' are shipped"):
+        start(fresh("resnet50_report"), "synthetic", "resnet50_report")
+
+
+def test_imagenet_file_with_another_hash_is_refused(imagenet, tmp_path, monkeypatch):
+    imagenet("resnet50")
+    publish(monkeypatch, "resnet50", sha256="0676ba61")  # torchvision's
+    model = fresh("resnet50")
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(WeightsError, match=r"resnet50-0676ba61\.pth.*0676ba61 at the start"):
+        start(model, "imagenet", "resnet50", data_root=tmp_path / "data")
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("resnet50", "resnet50-0676ba61.pth"),
+        ("mobilenet_v3_large_report", "mobilenet_v3_large-8738ca79.pth"),
+    ],
+)
+def test_offline_names_torchvisions_file(name, file, tmp_path, own_cache, monkeypatch):
+    def offline(url, timeout):
+        raise urllib.error.URLError("Temporary failure in name resolution")
+
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    with pytest.raises(WeightsError, match="cannot download") as error:
+        start(fresh(name), "imagenet", name, data_root=tmp_path / "data")
+    assert f"https://download.pytorch.org/models/{file}" in str(error.value)
+    assert str(tmp_path / "data" / "weights" / file) in str(error.value)

@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,9 +37,7 @@ SMALL = SyntheticConfig(
 def tiny(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("synthetic")
     return {
-        domain: generate(
-            CONFIGS[f"synthetic-tiny-{domain}"], root / domain, workers=1, progress=False
-        )
+        domain: generate(CONFIGS[f"synthetic-tiny-{domain}"], root / domain, workers=1)
         for domain in "ab"
     }
 
@@ -104,9 +104,7 @@ def test_embedded_sets_have_the_size_that_the_time_limit_allows():
 
 def test_same_bytes_again_whatever_the_number_of_workers(tiny, tmp_path):
     config = CONFIGS["synthetic-tiny-a"]
-    assert digests(generate(config, tmp_path / "two", workers=2, progress=False)) == digests(
-        tiny["a"]
-    )
+    assert digests(generate(config, tmp_path / "two", workers=2)) == digests(tiny["a"])
 
 
 def test_another_seed_gives_other_persons_and_pixels():
@@ -127,30 +125,82 @@ def test_splits_have_different_persons():
 
 
 def test_finished_folder_is_reused_and_any_other_replaced(tmp_path):
-    root = generate(SMALL, tmp_path / "set", workers=1, progress=False)
+    root = generate(SMALL, tmp_path / "set", workers=1)
     complete = digests(root)
     victim = next((root / "query").iterdir())
     victim.write_bytes(b"touched")
-    generate(SMALL, root, workers=1, progress=False)
+    generate(SMALL, root, workers=1)
     assert victim.read_bytes() == b"touched"  # reused: nothing was drawn again
 
     (root / "config.json").unlink()  # what an interrupted copy looks like
-    generate(SMALL, root, workers=1, progress=False)
+    generate(SMALL, root, workers=1)
     assert digests(root) == complete
 
-    generate(replace(SMALL, seed=10), root, workers=1, progress=False)
+    generate(replace(SMALL, seed=10), root, workers=1)
     assert digests(root).keys() != complete.keys()
-    assert [p.name for p in tmp_path.iterdir()] == ["set"]  # no scratch folder is left
+    assert {p.name for p in root.iterdir()} == {*FOLDERS, "config.json"}  # no scratch is left
 
 
-def test_interrupted_call_leaves_no_folder(tmp_path, monkeypatch):
-    def fail(config, shot):
-        raise KeyboardInterrupt
+def test_what_an_interrupted_call_or_a_purge_left_is_completed(tmp_path, monkeypatch):
+    complete = digests(generate(SMALL, tmp_path / "complete", workers=1))
+    root, drawn, render = tmp_path / "set", [], synthetic.render
 
-    monkeypatch.setattr(synthetic.dataset, "render", fail)
+    def interrupted(config, shot):
+        if len(drawn) == 7:
+            raise KeyboardInterrupt
+        drawn.append(shot.path)
+        return render(config, shot)
+
+    monkeypatch.setattr(synthetic.dataset, "render", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        generate(SMALL, tmp_path / "set", workers=1, progress=False)
-    assert not list(tmp_path.iterdir())
+        generate(SMALL, root, workers=1)
+    (root / ".parts" / "0001.jpg").write_bytes(b"half")  # as a kill leaves it
+    assert not synthetic.is_whole(SMALL, root)
+    monkeypatch.setattr(
+        synthetic.dataset, "render", lambda *a: drawn.append(a[1].path) or render(*a)
+    )
+    assert digests(generate(SMALL, root, workers=1)) == complete
+    assert len(drawn) == len(set(drawn)) == len(plan(SMALL)), "nothing was drawn twice"
+
+    victims = sorted((root / "bounding_box_test").iterdir())
+    victims[0].unlink()
+    victims[1].write_bytes(b"")
+    assert not synthetic.is_whole(SMALL, root)
+    assert digests(generate(SMALL, root, workers=1)) == complete
+    assert len(drawn) == len(plan(SMALL)) + 2
+
+
+def test_several_processes_at_once_give_one_set(tmp_path):
+    code = (
+        "import sys; from pathlib import Path;"
+        "from tests.pedestrians.test_pedestrians import SMALL;"
+        "from pedestrians import generate, is_whole; root = Path(sys.argv[1]);"
+        "generate(SMALL, root, workers=1); sys.exit(not is_whole(SMALL, root))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "set")]
+    processes = [subprocess.Popen(command) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    expected = digests(generate(SMALL, tmp_path / "alone", workers=1))
+    assert digests(tmp_path / "set") == expected
+
+
+def test_the_package_stands_alone():
+    code = "import sys, pedestrians, pedestrians.figures; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "pedestrians" in loaded and not loaded & {"reidlab", "torch"}
+
+
+def test_progress_sees_every_job(tmp_path):
+    seen = []
+
+    def progress(jobs, total):
+        for job in jobs:
+            seen.append(total)
+            yield job
+
+    generate(SMALL, tmp_path / "set", workers=1, progress=progress)
+    assert seen == [seen[0]] * seen[0]
 
 
 @pytest.mark.parametrize(
@@ -331,7 +381,7 @@ def test_mean_colours_do_not_identify(domain, tmp_path):
         cameras_per_id=(3, 3),
         images_per_camera=(2, 3),
     )
-    root = generate(config, tmp_path / "set", workers=1, progress=False)
+    root = generate(config, tmp_path / "set", workers=1)
     sets = [pixels(root, folder) / 255.0 for folder in ("query", "bounding_box_test")]
     labels = [names(root, folder) for folder in ("query", "bounding_box_test")]
     stripes = [x.reshape(len(x), 8, 16, 64, 3).mean((2, 3)).reshape(len(x), -1) for x in sets]

@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from reidlab.models import build
-from reidlab.models.cost import complexity, receptive_map, stage_table, stream_receptive_fields
+from reidlab.models.cost import (
+    complexity,
+    gate_summary,
+    receptive_map,
+    stage_table,
+    stream_receptive_fields,
+)
 from reidlab.models.osnet import gate_activations
 from reidlab.plots import architecture as plots
 from reidlab.plots.style import SETTINGS
@@ -146,7 +152,7 @@ def gates():
 
 
 def test_gate_summary_by_hand(gates):
-    table = plots.gate_summary(gates).set_index(["block", "stream"])
+    table = gate_summary(gates).set_index(["block", "stream"])
     assert table["mean"]["x"].tolist() == [0.5, 0.5, 0.75, 0.5]
     assert table.favourite["x"].tolist() == [0, 0, 1, 0]
     assert table.favourite["y"].tolist() == [0.5, 0, 0.5, 0]
@@ -157,12 +163,12 @@ def test_gate_summary_by_hand(gates):
 
 
 def test_equal_gates_prefer_no_stream():
-    table = plots.gate_summary({"x": np.full((3, 4, 5), 0.5, dtype=np.float32)})
+    table = gate_summary({"x": np.full((3, 4, 5), 0.5, dtype=np.float32)})
     assert table.favourite.tolist() == [0, 0, 0, 0]
 
 
 def test_gates_by_block(gates):
-    figure = plots.gates_by_block(plots.gate_summary(gates))
+    figure = plots.gates_by_block(gate_summary(gates))
     level, choice = figure.axes[:2]
     assert texts(level)[::2] == [
         "0.500\n±0.000",

@@ -43,16 +43,15 @@ def test_score_intervals_hold_every_value_and_its_interval(table):
     assert len(figure.axes) == 6
     axes = figure.axes[1]  # run a, mAP
     assert axes.get_xlabel() == "mAP (%)"
-    reference, *dots = axes.get_lines()
+    (reference,) = axes.get_lines()
     assert list(reference.get_xdata()) == [10, 10]
-    assert [(dot.get_xdata()[0], dot.get_ydata()[0]) for dot in dots] == [
-        (10, 0),
-        (11, 1),
-        (12, 2),
-    ]
-    ends = [list(lines.get_segments()[0][:, 0]) for lines in axes.collections]
-    assert ends == [[8, 13], [9, 14], [10, 15]]
-    assert dots[1].get_markerfacecolor() == "white" and dots[1].get_color() == VERMILLION
+    lines, dots, scaled_lines, scaled_dots = axes.collections
+    np.testing.assert_allclose(dots.get_offsets(), [[10, 0], [12, 2]])
+    np.testing.assert_allclose(scaled_dots.get_offsets(), [[11, 1]])
+    ends = [part[:, 0].tolist() for part in (*lines.get_segments(), *scaled_lines.get_segments())]
+    assert ends == [[8, 13], [10, 15], [9, 14]]
+    assert to_hex(scaled_dots.get_facecolor()[0]) == "#ffffff"
+    assert to_hex(scaled_dots.get_edgecolor()[0]) == VERMILLION.lower()
     low, high = axes.get_ylim()
     assert low > high, "the first way stands on top"
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == WAYS

@@ -9,7 +9,7 @@ import pytest
 
 from reidlab.evaluation import retrieval
 from reidlab.plots import retrieval as plots
-from reidlab.plots.style import RIGHT, UNKNOWN, WRONG
+from reidlab.plots.style import QUERY, RIGHT, UNKNOWN, WRONG, is_chart
 
 PICTURE = np.full((128, 64, 3), 200, dtype=np.uint8)
 
@@ -24,8 +24,8 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
-def frame_colour(axes):
-    return matplotlib.colors.to_hex(axes.spines["left"].get_edgecolor()).upper()
+def frames(axes):
+    return [matplotlib.colors.to_hex(patch.get_edgecolor()).upper() for patch in axes.patches]
 
 
 @pytest.fixture
@@ -61,23 +61,24 @@ def test_ranked_lists_mark_right_and_wrong(found, per_query):
             found, per_query, [6, 4], {4: PICTURE, 6: PICTURE}, dict.fromkeys(range(70), PICTURE)
         )
     )
-    axes = np.array(figure.axes).reshape(2, 5)  # query, gap, three answers
-    assert texts(axes[0, 0]) == ["AP 33.3 %, 1 match on rank 3"]
-    assert texts(axes[1, 0]) == ["AP 75.0 %, 2 matches, the first on rank 1"]
-    assert axes[0, 0].get_xlabel() == "query\ncam 3"
-    labels = [tile.get_xlabel() for tile in axes[1, 2:]]
-    assert labels == ["✓ match\ncam 1", "✗ impostor\ncam 2", "✗ distractor\ncam 3"]
-    assert [frame_colour(tile) for tile in axes[1, 2:]] == [RIGHT, WRONG, UNKNOWN]
-    assert all(len(tile.images) == 1 for tile in axes[:, [0, 2, 3, 4]].ravel())
-    assert not axes[0, 1].axison
+    (axes,) = figure.axes
+    first = ["AP 33.3 %, 1 match on rank 3", "query\ncam 3"]
+    second = ["AP 75.0 %, 2 matches, the first on rank 1", "query\ncam 2"]
+    answers = ["✓ match\ncam 1", "✗ impostor\ncam 2", "✗ distractor\ncam 3"]
+    assert texts(axes) == [*first, *answers, *second, *answers]
+    assert frames(axes) == [QUERY, RIGHT, WRONG, UNKNOWN] * 2
+    assert len(axes.images) == 8
+    places = np.array([image.get_extent() for image in axes.images]).reshape(2, 4, 4)
+    assert (np.diff(places[:, :, 0]) > 0).all(), "from left to right in the order of ranks"
 
 
-def test_tiles_stand_for_pictures_that_may_not_be_shown(found, per_query):
+def test_cells_stand_for_pictures_that_may_not_be_shown(found, per_query):
     figure = saved(plots.ranked_lists(found, per_query, [4]))
-    tile = figure.axes[2]
-    assert not any(axes.images for axes in figure.axes)
-    assert texts(tile) == ["✓ match\ncam 1"]
-    assert frame_colour(tile) == RIGHT
+    (axes,) = figure.axes
+    assert not axes.images and is_chart(figure)
+    assert texts(axes)[2] == "✓ match\ncam 1"
+    assert frames(axes) == [QUERY, RIGHT, WRONG, UNKNOWN]
+    assert all(patch.get_fill() for patch in axes.patches)
 
 
 def triplet_table(margins):
@@ -94,27 +95,20 @@ def triplet_table(margins):
 def test_triplets_say_who_is_nearer():
     everyone = dict.fromkeys(range(30), PICTURE)
     figure = saved(plots.triplets_figure(triplet_table([0.25, -0.25, -0.4]), everyone, everyone))
-    axes = np.array(figure.axes).reshape(2, 7)
-    titles = [tile.get_title("left") + tile.get_title() for tile in axes[0]]
-    assert titles[0] == "(a) query"
-    assert titles[2] == "✗ impostor\nat 0.75: right"
-    assert titles[6] == "✗ impostor\nat 0.25: fooled"
-    assert axes[0, 1].get_xlabel() == "camera 2"
-    assert sum(len(tile.images) for tile in axes.ravel()) == 9
+    (axes,) = figure.axes
+    right = ["(a) right", "query\ncamera 1", "✓ match at 0.5\ncamera 2"]
+    assert texts(axes)[:4] == [*right, "✗ impostor at 0.75\ncamera 3"]
+    assert texts(axes)[4] == "(b) fooled" and texts(axes)[7] == "✗ impostor at 0.25\ncamera 3"
+    assert frames(axes) == [QUERY, RIGHT, WRONG] * 3
+    assert len(axes.images) == 9
+    tops = [image.get_extent()[3] for image in axes.images]
+    assert tops[:6] == tops[:1] * 6 and tops[6] > tops[0], "two triplets a line"
 
 
 def test_triplets_without_pictures():
-    figure = saved(plots.triplets_figure(triplet_table([0.25])))
-    assert [texts(tile) for tile in figure.axes[:3]] == [["camera 1"], ["camera 2"], ["camera 3"]]
-
-
-def test_ap_distribution_counts_valid_queries(per_query):
-    figure = saved(plots.ap_distribution(per_query, [6]))
-    (axes,) = figure.axes
-    assert sum(bar.get_height() for bar in axes.patches) == 2
-    mean, marks = axes.lines
-    assert mean.get_xdata()[0] == pytest.approx(100 * (0.75 + 1 / 3) / 2)
-    np.testing.assert_allclose(marks.get_xdata(), [100 / 3])
+    (axes,) = saved(plots.triplets_figure(triplet_table([0.25]))).axes
+    assert texts(axes)[1:3] == ["query\ncamera 1", "✓ match at 0.5\ncamera 2"]
+    assert not axes.images
 
 
 def test_first_answer_bars_show_network_and_chance():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from reidlab.losses import LabelSmoothedCrossEntropy
+from reidlab.losses import LabelSmoothedCrossEntropy, chance_loss, floor_loss
 from reidlab.plots import training
 
 
@@ -40,7 +40,7 @@ def lines(axes):
 
 def test_chance_is_the_loss_of_equal_scores():
     loss = LabelSmoothedCrossEntropy(0.1)(torch.zeros(1, 12), torch.tensor([3]))
-    assert training.chance_loss(12) == pytest.approx(loss.item(), abs=1e-6)
+    assert chance_loss(12) == pytest.approx(loss.item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.1, 0.3])
@@ -49,7 +49,7 @@ def test_no_scores_go_below_the_floor_and_the_best_ones_reach_it(smoothing):
     target[0, 3] += 1 - smoothing
     loss = LabelSmoothedCrossEntropy(smoothing)
     best = loss(target.log(), torch.tensor([3])).item()
-    assert training.floor_loss(12, smoothing) == pytest.approx(best, abs=1e-6)
+    assert floor_loss(12, smoothing) == pytest.approx(best, abs=1e-6)
     surer = loss(3 * target.log(), torch.tensor([3])).item()
     assert surer > best
 
@@ -64,7 +64,7 @@ def test_learning_curves_hold_the_history(history):
     assert list(rate.get_lines()[0].get_ydata()) == [1e-3, 1e-3, 1e-4]
     assert loss.get_xlim()[1] > 10, "live curves grow into the frame of the whole training"
     levels = sorted(line.get_ydata()[0] for line in loss.get_lines()[2:])
-    assert levels == pytest.approx([training.floor_loss(12, 0.1), np.log(12)])
+    assert levels == pytest.approx([floor_loss(12, 0.1), np.log(12)])
     assert saved(figure)
 
 
@@ -86,27 +86,7 @@ def test_description_follows_the_numbers(history):
     assert "held-out" not in training.describe(history.drop(columns="val_loss"), 12, 0.1)
 
 
-def test_ap_distribution_counts_valid_queries():
-    table = pd.DataFrame({"valid": [True, True, True, False], "ap": [0.02, 0.98, 0.5, np.nan]})
-    figure = training.ap_distribution(table, bins=10)
-    (axes,) = figure.axes
-    heights = [bar.get_height() for bar in axes.patches]
-    assert sum(heights) == 3
-    assert heights[0] == heights[-1] == 1
-    assert any("50.0 %" in label for label in lines(axes))
-    assert saved(figure)
-
-
-def test_comparison_of_trainings_fits_every_panel(history):
-    better = history.assign(mAP=[50.0, 60.0, 70.0])
-    figure = training.compare_learning(
-        {"a": {"scratch": history}, "b": {"scratch": history, "tuned": better}},
-        {"a": {"direct": 12.0}},
-    )
-    left, right = figure.axes
-    assert lines(right)["tuned"] == ([1, 2, 3], [50.0, 60.0, 70.0])
-    assert lines(left)["direct"][1] == [12.0, 12.0]
-    for axes in (left, right):
-        assert axes.get_ylim()[0] == 0
-        assert axes.get_ylim()[1] > 70
-    assert saved(figure)
+def test_two_epochs_are_two_points_and_no_curve(history):
+    for epochs, look in ((2, "None"), (3, "-")):
+        loss = training.learning_curves(history.head(epochs)).axes[0].get_lines()[0]
+        assert (loss.get_linestyle(), loss.get_marker()) == (look, "o")

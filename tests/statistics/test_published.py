@@ -1,13 +1,27 @@
-"""Published numbers: the file, what our runs are set beside, and the figure of both."""
+"""Published numbers: the file, what our runs are set beside, and the report's table again."""
 
-import io
+import math
+import statistics
 
 import pandas as pd
 import pytest
 
-from reidlab.common.errors import DataError
-from reidlab.plots.published import dot_plot
+from reidlab.common.errors import DataError, StudyError
+from reidlab.models.baseline import report_counts
 from reidlab.statistics import published as pub
+from reidlab.statistics.published import (
+    PAPERS,
+    REPORT,
+    forms,
+    gap_table,
+    load_published,
+    network_table,
+    parameters,
+    report_rows,
+    transfer_table,
+)
+from tests.statistics.test_seeds import family
+from tests.statistics.test_seeds import run as seed_run
 
 
 @pytest.fixture(scope="module")
@@ -115,25 +129,25 @@ def test_a_missing_column_or_file_is_refused(tmp_path):
 # Our runs
 
 
-def run(name, init="none", epochs=10, dataset="market1501", **other):
-    base = {"run": name, "dataset": dataset, "model": "osnet_x0_25", "init": init}
-    base |= {"height": 256, "width": 128, "epochs": epochs, "distance": "euclidean"}
-    return base | {"rank1": 50.0, "mAP": 25.0} | other
+def run(name, init="none", epochs=10, dataset="market1501", **scores):
+    config = {"height": 256, "width": 128, "distance": "euclidean", "model": "osnet_x0_25"}
+    config |= {"optimizer": "adamw", "flip_test": False, "init": init}
+    found = seed_run(name, dataset=dataset, epochs=epochs, **config)
+    found.metrics.update({"rank1": 50.0, "mAP": 25.0} | scores)
+    return {name: [found]}
 
 
 @pytest.fixture(scope="module")
 def scores():
     checkpoint = "reid:$DATA/weights/osnet_x0_25_{}.pth"
-    return pd.DataFrame(
-        [
-            run("market-none"),
-            run("market-msmt17", checkpoint.format("msmt17")),
-            run("published-market1501", checkpoint.format("market1501"), 0, rank1=91.2, mAP=74.9),
-            run("published-msmt17", checkpoint.format("msmt17"), 0),
-            run("market-on-cuhk03", "run:market-none", 0, "cuhk03-market-layout"),
-            run("cuhk03-to-market", "run:market-on-cuhk03"),
-            run("a-none", dataset="synthetic-a"),
-        ]
+    return (
+        run("market-none")
+        | run("market-msmt17", checkpoint.format("msmt17"))
+        | run("published-market1501", checkpoint.format("market1501"), 0, rank1=91.2, mAP=74.9)
+        | run("published-msmt17", checkpoint.format("msmt17"), 0)
+        | run("market-on-cuhk03", "run:market-none", 0, "cuhk03-market-layout")
+        | run("cuhk03-to-market", "run:market-on-cuhk03")
+        | run("a-none", dataset="synthetic-a")
     )
 
 
@@ -144,7 +158,9 @@ def test_settings_follow_a_run_to_its_source(scores):
     assert ours.loc["market-msmt17", ["trained_on", "init"]].tolist() == ["Market-1501", msmt17]
     checkpoint = ours.loc["published-market1501"]
     assert checkpoint[["trained_on", "init"]].tolist() == ["Market-1501", "imagenet"]
-    assert pd.isna(checkpoint.epochs)
+    assert (checkpoint.epochs, checkpoint.optimizer) == (180, "amsgrad")
+    assert (checkpoint.trained_by, ours.trained_by["market-msmt17"]) == (pub.THEIRS, pub.OURS)
+    assert ours.loc["market-on-cuhk03", ["epochs", "trained_by"]].tolist() == [10, pub.OURS]
     assert ours.loc["published-msmt17", "trained_on"] == msmt17
     assert ours.loc["market-on-cuhk03", "trained_on"] == "Market-1501"
     assert ours.loc["market-on-cuhk03", "dataset"] == "CUHK03, own split"
@@ -167,9 +183,14 @@ def test_differences_in_budget_are_named(scores, rows):
     assert report.published_mAP == 18.6
     paper = pairs.loc[("market-none", "OSNet x1.0 (paper)")]
     assert paper.published_mAP == 81.0  # from scratch, as ours
-    assert paper.differs == "network osnet_x0_25, not osnet_x1_0; epochs 10, not 350"
+    assert paper.differs == (
+        "network osnet_x0_25, not osnet_x1_0; epochs 10, not 350; optimizer adamw, not sgd"
+    )
     zoo = pairs.loc[("market-msmt17", "OSNet x0.25 (model zoo)")]
-    assert zoo.differs == "init MSMT17 (1,041 training ids), not imagenet; epochs 10, not 180"
+    assert zoo.differs == (
+        "init MSMT17 (1,041 training ids), not imagenet; epochs 10, not 180; "
+        "optimizer adamw, not amsgrad"
+    )
 
 
 def test_direct_transfer_stands_beside_direct_transfer_only(scores, rows):
@@ -186,34 +207,116 @@ def test_generated_people_and_our_cuhk03_stand_alone(scores, rows):
         assert pd.isna(pairs.loc[name, "mAP_minus"])
 
 
-def test_an_unknown_budget_is_a_difference():
+def test_an_unknown_budget_or_mirror_image_is_a_difference():
     ours = {"network": "n", "trained_on": "t", "init": "none", "size": "s", "distance": "cosine"}
-    theirs = ours | {"distance": pub.NOT_STATED}
+    ours |= {"optimizer": "adamw", "mirror_image": "no"}
+    theirs = ours | dict.fromkeys(("distance", "optimizer", "mirror_image"), pub.NOT_STATED)
     assert pub.differences(ours | {"epochs": 10}, theirs | {"epochs": pd.NA}) == [
         "epochs 10, theirs not stated"
     ]
     assert pub.differences(ours | {"epochs": pd.NA}, theirs | {"epochs": 10}) == []
+    mirrored = ours | {"epochs": 10, "mirror_image": "yes"}
+    assert pub.differences(mirrored, theirs | {"epochs": 10}) == [
+        "mirror image yes, theirs not stated"
+    ]
 
 
-# The figure
+# The Siamese report's table again
+
+NETWORKS = {
+    "OSNet x0.25": [["osnet-m", "osnet-report-m"], ["osnet-s", "osnet-report-s"]],
+    "ResNet50": [["resnet-m", "resnet-report-m"]],
+}
+MODELS = {
+    "osnet": ("osnet_x0_25_bnneck", "osnet_x0_25_d1000"),
+    "resnet": ("resnet50", "resnet50_report"),
+}
+DATASETS = {"m": "market1501", "s": "synthetic-a"}
 
 
-def test_dot_plot_has_a_dot_for_every_number(scores, rows):
-    ours = pub.settings(scores)
-    ours = ours[(ours.dataset == "Market-1501") & (ours.trained_on == "Market-1501")]
-    some = rows[(rows.dataset == "Market-1501") & (rows.trained_on == "Market-1501")].head(8)
-    figure = dot_plot(some, ours, "title")
-    figure.savefig(io.BytesIO(), format="png")
-    for axes, score in zip(figure.axes, ("rank1", "mAP")):
-        drawn = sorted(line.get_xdata()[0] for line in axes.lines)
-        assert drawn == sorted([*some[score], *ours[score]])
-        hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
-        assert len(hollow) == (some.evidence == "memory").sum()
-    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    best = some.loc[some["mAP"].idxmax()]
-    assert labels[-1].startswith(best.system)
-    assert sum(label.startswith("ours: ") for label in labels) == len(ours)
+def families():
+    found = {}
+    for name in forms(NETWORKS):
+        model = MODELS[name.split("-")[0]]["report" in name]
+        found[name] = family(name, model=model, dataset=DATASETS[name[-1]])
+    moved = {"model": "osnet_x0_25_bnneck", "init": "run:osnet-m", "dataset": "synthetic-a"}
+    found["direct"] = family("direct", epochs=0, **moved)
+    found["tuned"] = family("tuned", 0.2, epochs=4, **moved)
+    return found
 
 
-def test_dot_plot_of_nothing(rows):
-    dot_plot(rows[:0]).savefig(io.BytesIO(), format="png")
+def test_every_network_stands_in_both_forms_data_set_by_data_set():
+    table = network_table(NETWORKS, families())
+    assert table["dataset"].tolist() == ["market1501"] * 4 + ["synthetic-a"] * 2
+    assert table["form"].tolist() == [PAPERS, REPORT] * 3
+    assert (
+        table["network"].tolist() == ["OSNet x0.25"] * 2 + ["ResNet50"] * 2 + ["OSNet x0.25"] * 2
+    )
+    counted = report_counts().set_index("model")["network"]
+    found = table.set_index("model")["params"]
+    assert found["resnet50_report"] == counted["resnet50_report"]
+    assert found["osnet_x0_25_d1000"].unique() == counted["osnet_x0_25_d1000"]
+
+
+def test_parameters_are_those_of_the_network_alone():
+    assert parameters("mobilenet_v3_large") == 2_973_872
+
+
+def test_reports_own_numbers_stand_beside_its_data_sets_only():
+    rows = report_rows(network_table(NETWORKS, families()), load_published())
+    found = rows.set_index("network")[["rank1", "mAP", "epochs"]].T.to_dict("list")
+    # table I of the report
+    assert found == {"OSNet x0.25": [77.3, 56.3, 120], "ResNet50": [89.4, 75.5, 120]}
+    assert set(rows["dataset"]) == {"market1501"}
+
+
+def test_report_has_numbers_for_duke_and_for_validation_split_of_last():
+    networks = {"OSNet x0.25": [["duke", "duke-report"], ["last", "last-report"]]}
+    found = {
+        name: family(name, model="osnet_x0_25_bnneck", dataset=dataset)
+        for pair, dataset in zip(networks["OSNet x0.25"], ("dukemtmc", "last-val"))
+        for name in pair
+    }
+    rows = report_rows(network_table(networks, found), load_published()).set_index("dataset")
+    assert rows.loc["dukemtmc", ["rank1", "mAP"]].tolist() == [69.9, 50.8]
+    assert rows.loc["last-val", ["rank1", "mAP"]].tolist() == [23.0, 4.3]
+
+
+def test_gap_to_the_report_is_that_of_its_osnet():
+    runs = families()
+    steps = {"once": "osnet-m", "as the report": "osnet-report-m"}
+    table = gap_table(steps, runs, load_published())
+    assert table["step"].tolist() == [*steps] and table["row"].tolist() == [*steps.values()]
+    mean = sum(run.metrics["mAP"] for run in runs["osnet-m"]) / 3
+    assert table["mAP_gap"][0] == pytest.approx(mean - 56.3)
+    assert table["rank1_gap"].tolist() == pytest.approx([*(table["rank1"] - 77.3)])
+    with pytest.raises(StudyError, match=r"no OSNet x0\.25 on synthetic-a"):
+        gap_table({"elsewhere": "osnet-s"}, runs, load_published())
+
+
+def test_transfer_is_told_from_fine_tuning_and_from_home():
+    runs = families()
+    (row,) = transfer_table(NETWORKS, ["direct", "tuned"], runs).to_dict("records")
+    assert (row["network"], row["form"]) == ("OSNet x0.25", PAPERS)
+    assert (row["source"], row["target"]) == ("market1501", "synthetic-a")
+    assert (row["direct"], row["fine_tuned"], row["at_home"]) == ("direct", "tuned", "osnet-s")
+    assert (row["direct_epochs"], row["fine_tuned_epochs"], row["at_home_epochs"]) == (0, 4, 10)
+    for way, name in (("direct", "direct"), ("fine_tuned", "tuned"), ("at_home", "osnet-s")):
+        mean = sum(run.metrics["mAP"] for run in runs[name]) / 3
+        assert row[f"{way}_mAP"] == pytest.approx(mean)
+        spread = statistics.stdev(run.metrics["mAP"] for run in runs[name])
+        assert row[f"{way}_mAP_std"] == pytest.approx(spread)
+
+
+def test_transfer_without_a_way_leaves_it_empty():
+    networks = {"OSNet x0.25": NETWORKS["OSNet x0.25"][:1]}
+    (row,) = transfer_table(networks, ["direct"], families()).to_dict("records")
+    assert row["at_home"] == row["fine_tuned"] == ""
+    assert math.isnan(row["at_home_mAP"]) and math.isnan(row["fine_tuned_rank1"])
+
+
+def test_bad_input_is_named():
+    with pytest.raises(StudyError, match=r"networks\['OSNet'\] holds \['a'\]: expected pairs"):
+        forms({"OSNet": [["a"]]})
+    with pytest.raises(StudyError, match="tuned starts from 'run:osnet-m', which is none"):
+        transfer_table({"ResNet50": NETWORKS["ResNet50"]}, ["tuned"], families())

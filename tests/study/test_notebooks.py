@@ -7,14 +7,16 @@ passes it in silence; and it runs the defaults only. Here each notebook is read,
 import ast
 import json
 import re
+from dataclasses import fields
 
 import nbformat
 import pytest
 
 from reidlab.common import paths
 from reidlab.plots.style import CHART
-from reidlab.study.notebooks import parameters_of
-from reidlab.study.profiles import TRAINING, load_profile, profile_names
+from reidlab.recipe.config import TrainConfig
+from reidlab.recipe.study import TRAINING, load, study_names
+from reidlab.study.notebooks import check_notebooks, parameters_of
 
 SOURCES = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 CHECKED = "nbval-check-output"
@@ -114,25 +116,28 @@ def test_no_two_notebooks_write_the_same_file():
 
 
 def test_training_notebook_takes_every_setting_of_a_run():
-    from dataclasses import fields
-
-    from reidlab.training.loop import TrainConfig
-
     parameters = parameters_of(paths.NOTEBOOKS / f"{TRAINING}.ipynb")
     assert set(parameters) >= {"profile", "run", *(field.name for field in fields(TrainConfig))}
 
 
-@pytest.mark.parametrize("profile", profile_names())
-def test_profiles_set_only_parameters_that_their_notebooks_have(profile):
-    for name, step in load_profile(profile).notebooks.items():
-        assert set(step.parameters) <= set(parameters_of(paths.NOTEBOOKS / f"{name}.ipynb"))
+@pytest.mark.parametrize("profile", study_names())
+def test_studies_set_only_parameters_that_their_notebooks_have(profile):
+    check_notebooks(load(profile))
 
 
-def test_study_profiles_execute_every_notebook():
-    names = {source.stem for source in SOURCES} - {TRAINING}
-    of = {profile: set(load_profile(profile).notebooks) for profile in profile_names()}
-    for executed in (of["smoke"], of["embedded"], of["market1501"]):
-        assert executed == names
+def test_studies_execute_every_notebook():
+    names = {source.stem for source in SOURCES}
+    for profile in ("smoke", "embedded", "market1501"):
+        assert set(load(profile).notebooks) == names
+
+
+@pytest.mark.parametrize("name", ["smoke"])
+def test_defaults_are_those_of_the_smoke_study(name):
+    """A notebook that is opened and run shows what `make smoke` has made."""
+    study = load(name)
+    for notebook in study.notebooks:
+        defaults = parameters_of(paths.NOTEBOOKS / f"{notebook}.ipynb")
+        assert {**defaults, **study.parameters(notebook)} == defaults
 
 
 RESULTS = sorted((paths.ROOT / "results").rglob("*.ipynb"))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from reidlab import data
 from reidlab.common.errors import DataError, ReidlabError, StudyError
+from reidlab.common.files import sha256
 from reidlab.data.batches import (
     erase,
     flip_and_crop,
@@ -27,11 +28,12 @@ from reidlab.evaluation.features import embed, extract
 from reidlab.losses import BatchHardTriplet, LabelSmoothedCrossEntropy
 from reidlab.metrics.scores import evaluate
 from reidlab.models import build
-from reidlab.models.weights import load_weights, save_weights, sha256
+from reidlab.models.weights import load_weights, save_weights
+from reidlab.recipe import RECIPES, TrainConfig
+from reidlab.recipe.study import load
 from reidlab.runs import folder as runs
-from reidlab.study.profiles import load_profile
 from reidlab.training import loop as train
-from reidlab.training.loop import PRESETS, TrainConfig, fit
+from reidlab.training.loop import fit
 
 TINY = TrainConfig(
     dataset="market-layout",
@@ -61,7 +63,7 @@ def same_weights(one, other):
 
 
 def test_report_recipe_is_the_seed_documents():
-    report = dataclasses.asdict(PRESETS["report"])
+    report = dataclasses.asdict(RECIPES["report"])
     expected = {
         "height": 256,
         "width": 128,
@@ -344,7 +346,7 @@ def test_step_schedule_divides_by_ten_after_each_milestone(root, tmp_path):
 def test_paper_recipe_made_small_learns_and_steps_its_schedule(root, tmp_path, name):
     # The profile needs a GPU; here each of its two recipes trains from end to end, with its steps
     # in proportion to 12 epochs, and SGD's rate to batches of 4.
-    recipe = load_profile("paper").runs[name]
+    recipe = dataclasses.asdict(load("paper")[name].config)
     steps = [math.ceil(12 * epoch / recipe["epochs"]) for epoch in recipe["milestones"]]
     lr = recipe["lr"] * (4 / recipe["batch_size"] if recipe["optimizer"] == "sgd" else 1)
     small = {field: getattr(TINY, field) for field in ("dataset", "height", "width", "pad")}
@@ -420,7 +422,7 @@ def test_flip_test_takes_the_mean_with_the_mirror_image(root, tmp_path):
 
 def test_folder_of_another_configuration_is_refused(root, tmp_path):
     fit(TINY, tmp_path / "run", root)
-    with pytest.raises(StudyError, match=r"run holds a run with other settings \(lr, seed differ"):
+    with pytest.raises(StudyError, match=r"run holds a run of other settings \(lr, seed differ"):
         fit(dataclasses.replace(TINY, lr=1e-3, seed=9), tmp_path / "run", root)
 
 
@@ -515,11 +517,11 @@ def test_bad_init_leaves_no_run_folder(root, tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("model", "osnet_x9", "known are osnet_x1_0"),
-        ("schedule", "magic", "known are plateau"),
+        ("model", "osnet_x9", "is not known.* Known: osnet_x1_0"),
+        ("schedule", "magic", "Known: plateau"),
         ("schedule", "step", "the step schedule needs them"),
         ("milestones", [3], "the others have none"),
-        ("optimizer", "magic", "known are adamw"),
+        ("optimizer", "magic", "Known: adamw"),
         ("epochs", -1, "epochs=-1"),
         ("batch_size", 1, "batch_size=1"),
         ("val_fraction", 0.0, "val_fraction=0.0"),
@@ -532,15 +534,23 @@ def test_bad_init_leaves_no_run_folder(root, tmp_path):
         ("erase", -0.1, "erase=-0.1"),
         ("pad", -1, "pad=-1"),
         ("seed", -1, "seed=-1"),
+        ("seed", 2**64, "below 2"),
+        ("epochs", "2", "epochs='2': expected int, found str"),
+        ("lr", True, "lr=True: expected float, found bool"),
+        ("dataset", "market", "Did you mean market"),
         ("height", 0, "height=0, width"),
-        ("device", "gpu", "device='gpu': expected one of auto, cpu, cuda, mps"),
-        ("precision", "float8", "precision='float8': expected one of auto, float32"),
+        (
+            "device",
+            "gpu",
+            "Did you mean cpu.* Known: auto, cpu, cuda, mps",
+        ),
+        ("precision", "float8", "precision='float8' is not known.*Known: auto, float32"),
         ("distance", "magic", "known are euclidean"),
         ("init", "imgenet", "use one of none, imagenet"),
         ("init", "reid:", "use one of none, imagenet"),
         ("warmup_epochs", 1, "before a step or cosine schedule"),
-        ("sampler", "magic", "known are shuffle, identities"),
-        ("triplet", "magic", "known are none, hinge, soft"),
+        ("sampler", "magic", "Known: shuffle, identities"),
+        ("triplet", "magic", "Known: none, hinge, soft"),
         ("triplet", "soft", 'sampler must be "identities"'),
         ("ema", 1.0, "ema=1.0: expected 0 or more, below 1"),
         ("center_weight", -1.0, "center_weight=-1.0"),

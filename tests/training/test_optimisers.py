@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from reidlab.models import Features
+from reidlab.models import Branch, Features
 from reidlab.recipe.config import TrainConfig
 from reidlab.training.objective import Objective
 from reidlab.training.optimisers import make_optimizer, make_scheduler
 
 
-class Branch(nn.Module):
+class OneBranch(nn.Module):
     """Stands for a network: all that the objective asks of it are the sizes of its branches."""
 
-    id_dims = (3,)
+    branches = (Branch(3, 3),)
 
 
 def steps_of(config: TrainConfig, gradients: list[float], start: float = 1.0) -> list[float]:
@@ -81,7 +81,7 @@ def centre_step(center_lr: float) -> tuple[Objective, torch.Tensor, torch.Tensor
     """An objective after one step of the centres, its centres before, the features and labels."""
     config = TrainConfig(center_weight=0.01, center_lr=center_lr)
     torch.manual_seed(0)
-    objective = Objective(config, Branch(), classes=4)
+    objective = Objective(config, OneBranch(), classes=4)
     before = objective.centers[0].centers.detach().clone()
     features, labels = torch.randn(6, 3, requires_grad=True), torch.tensor([0, 0, 1, 2, 2, 2])
     _, loss = objective(Features(features, [features], [features]), labels)

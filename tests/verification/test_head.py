@@ -3,23 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from scipy.spatial.distance import cdist
 from torch.nn import functional as F
 
 from reidlab.common.errors import ReidlabError
-from reidlab.metrics.scores import FeatureSet, evaluate
+from reidlab.metrics.scores import FeatureSet
 from reidlab.verification.head import (
     PairHead,
     PairHeadConfig,
     _Batches,
-    distance_blocks,
     fit_pair_head,
     scores,
 )
-from reidlab.verification.pairs import count_values
+from reidlab.verification.pairs import count_values, sample_pairs
 from reidlab.verification.rates import equal_error_rate
-from reidlab.verification.sampling import sample_pairs, sampled_distances
-from tests.verification.test_pairs import images, naive
 
 QUICK = PairHeadConfig(steps=200, batch_size=64, val_every=50, lr=1e-3)
 
@@ -56,38 +52,6 @@ def test_head_refuses_features_of_another_network():
         PairHead(5)(torch.zeros(4, 6), torch.zeros(4, 6))
     with pytest.raises(ReidlabError, match=r"\(4, 5\) and \(3, 5\)"):
         PairHead(5)(torch.zeros(4, 5), torch.zeros(3, 5))
-
-
-@pytest.mark.parametrize("alone", [True, False])
-def test_sampled_pairs_are_all_genuine_ones_and_real_impostors(alone):
-    sets = (images(1, 70, lowest=-1),) if alone else (images(1, 70), images(2, 90, lowest=-1))
-    first, second = sets[0], sets[-1]
-    genuine, impostor = naive(*sets)
-
-    def listed(pairs, kind):
-        return [(i, j) for i, j, g in zip(*(column.tolist() for column in pairs)) if g == kind]
-
-    whole = sample_pairs(*sets)
-    drawn = sample_pairs(*sets, impostors=len(impostor) // 2, seed=4)
-    assert len(listed(whole, True)) == len(listed(drawn, True)) == len(genuine)
-    assert len(set(listed(whole, False))) == len(listed(whole, False)) == len(impostor)
-    assert len(listed(drawn, False)) == len(impostor) // 2
-    for i, j in listed(drawn, False):
-        assert first.camids[i] != second.camids[j] and first.pids[i] != second.pids[j]
-        assert first.pids[i] > 0 and second.pids[j] > 0
-    if not alone:
-        assert set(listed(drawn, False)) <= set(listed(whole, False))
-    again = sample_pairs(*sets, impostors=len(impostor) // 2, seed=4)
-    assert all(torch.equal(one, other) for one, other in zip(drawn, again))
-
-
-@pytest.mark.parametrize("distance", ["euclidean", "cosine", "correlation", "cityblock"])
-def test_sampled_distances_are_those_of_the_pairs(distance):
-    first, second = images(1, 40), images(2, 60)
-    pairs = sample_pairs(first, second, impostors=100)
-    found = sampled_distances(first, second, pairs, distance)
-    matrix = cdist(first.features.double(), second.features.double(), distance)
-    assert np.allclose(found, matrix[pairs.first, pairs.second], atol=1e-5)
 
 
 def test_batches_are_balanced_over_kinds_and_cameras():
@@ -158,17 +122,6 @@ def test_kept_weights_are_those_of_the_best_look():
     logits = -torch.from_numpy(scores(trained.head, held, held, pairs))
     kinds = [F.softplus(-logits[pairs.genuine]).mean(), F.softplus(logits[~pairs.genuine]).mean()]
     assert float(sum(kinds) / 2) == pytest.approx(losses[best], abs=1e-5)
-
-
-def test_head_ranks_a_gallery():
-    torch.manual_seed(0)
-    query, gallery = images(1, 12, lowest=1), images(2, 40)
-    head = PairHead(5)
-    blocks = list(distance_blocks(head, query.features, gallery.features))
-    matrix = torch.stack([-head(q.expand(40, 5), gallery.features) for q in query.features])
-    assert torch.allclose(torch.cat(blocks), matrix, atol=1e-5)
-    ranking = evaluate(query, gallery, distance_blocks(head, query.features, gallery.features))
-    assert ranking.mAP == pytest.approx(evaluate(query, gallery, matrix.detach()).mAP)
 
 
 def test_too_few_people_and_bad_features_are_named():

@@ -151,3 +151,35 @@ def test_bad_features_and_labels_are_named():
         pairs.count_by_identity(np.array([2.0, 1.0]), good)
     with pytest.raises(ReidlabError, match="genuine has 2 distances, 1 of them not finite"):
         pairs.count_values(np.array([1.0, np.nan]), np.array([1.0]))
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_sampled_pairs_are_all_genuine_ones_and_real_impostors(alone):
+    sets = (images(1, 70, lowest=-1),) if alone else (images(1, 70), images(2, 90, lowest=-1))
+    first, second = sets[0], sets[-1]
+    genuine, impostor = naive(*sets)
+
+    def listed(found, kind):
+        return [(i, j) for i, j, g in zip(*(column.tolist() for column in found)) if g == kind]
+
+    whole = pairs.sample_pairs(*sets)
+    drawn = pairs.sample_pairs(*sets, impostors=len(impostor) // 2, seed=4)
+    assert len(listed(whole, True)) == len(listed(drawn, True)) == len(genuine)
+    assert len(set(listed(whole, False))) == len(listed(whole, False)) == len(impostor)
+    assert len(listed(drawn, False)) == len(impostor) // 2
+    for i, j in listed(drawn, False):
+        assert first.camids[i] != second.camids[j] and first.pids[i] != second.pids[j]
+        assert first.pids[i] > 0 and second.pids[j] > 0
+    if not alone:
+        assert set(listed(drawn, False)) <= set(listed(whole, False))
+    again = pairs.sample_pairs(*sets, impostors=len(impostor) // 2, seed=4)
+    assert all(torch.equal(one, other) for one, other in zip(drawn, again))
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine", "correlation", "cityblock"])
+def test_sampled_distances_are_those_of_the_pairs(distance):
+    first, second = images(1, 40), images(2, 60)
+    sample = pairs.sample_pairs(first, second, impostors=100)
+    found = pairs.sampled_distances(first, second, sample, distance)
+    matrix = cdist(first.features.double(), second.features.double(), distance)
+    assert np.allclose(found, matrix[sample.first, sample.second], atol=1e-5)

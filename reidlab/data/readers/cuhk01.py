@@ -18,15 +18,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from reidlab.data.readers.files import read_names
 from reidlab.data.readers.layouts import Layout, find
-from reidlab.data.readers.partitions import divide, drawn, listed, published
+from reidlab.data.readers.partitions import divide, drawn, published
 from reidlab.data.table import Dataset
 from reidlab.recipe.names import split
 
-DATASETS = {
-    "cuhk01-486": "CUHK01, 485/486 people, camera A against B, the first of ten partitions",
-    "cuhk01-100": "CUHK01, 871/100 people, camera A against B, the first of twenty partitions",
-}
 PARTITIONS = "cuhk01_partition_campus_salience.mat"
 NAME = re.compile(r"(?P<person>\d{4})(?P<image>\d{3})\.png", re.IGNORECASE)
 COUNTS = {"images": 3_884, "identities": 971, "cameras": 2}
@@ -54,9 +51,9 @@ def load(name: str, root: Path) -> Dataset:
     protocol, number = split(name)
     folder = locate(name, root)
     rows = []
-    for file, known in listed(folder / "campus", NAME, "0001001.png"):
+    for file, known in read_names(folder / "campus", NAME, "0001001.png"):
         camid = 1 if int(known["image"]) <= 2 else 2
-        rows.append((str(file), int(known["person"]), camid, camid == 1, camid == 2))
+        rows.append((file, int(known["person"]), camid, camid == 1, camid == 2))
     images = pd.DataFrame(rows, columns=["path", "pid", "camid", "probe", "gallery"])
     people = images.pid.nunique()
     if protocol == "cuhk01-486":

@@ -19,6 +19,7 @@ all test images, and must not stand beside published ones.
 The images inside the .mat file are unpacked once, by :mod:`reidlab.data.readers.cuhk03_mat`.
 """
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -26,28 +27,12 @@ import numpy as np
 import pandas as pd
 
 from reidlab.common.errors import DataError
+from reidlab.data.image import opened
 from reidlab.data.readers import cuhk03_mat, market1501
 from reidlab.data.readers.layouts import Layout, find
 from reidlab.data.table import Dataset, check_counts, fingerprint, make_table, split_counts
 
-KINDS = {"labeled": "drawn by hand", "detected": "from a detector"}
-SPLITS = 20  # of the classic protocol
-
-DATASETS = {
-    f"cuhk03-{kind}": f"CUHK03 crops {how}, 767/700 protocol" for kind, how in KINDS.items()
-}
-DATASETS |= {
-    f"cuhk03-classic-{kind}": f"CUHK03 crops {how}, classic protocol, first of {SPLITS} splits"
-    for kind, how in KINDS.items()
-}
-#: The classic splits by number.
-NUMBERED = {
-    f"cuhk03-classic-{kind}-{split}": f"CUHK03 crops {how}, classic protocol, split {split}"
-    for kind, how in KINDS.items()
-    for split in range(SPLITS)
-}
-
-_NAME = re.compile(rf"cuhk03-(?P<classic>classic-)?(?P<kind>{'|'.join(KINDS)})(-(?P<split>\d+))?")
+_NAME = re.compile(r"cuhk03-(?P<classic>classic-)?(?P<kind>labeled|detected)(-(?P<split>\d+))?")
 
 #: Of CUHK03-NP's authors. The images of the classic protocol are the same ones, all together.
 _NEW = {"train identities": 767, "query images": 1_400, "query identities": 700}
@@ -66,6 +51,12 @@ CLASSIC_NOTE = (
     "splits; scores without that name rank all test images, and are not comparable with them."
 )
 
+NP_NOTE = "CUHK03-NP's folders."
+RESIZED_NOTE = (
+    "All crops are 64x128 pixels: somebody resized them, while published numbers are of crops at "
+    "their native sizes."
+)
+
 MAT = "cuhk-03.mat"
 CONFIG = "cuhk03_new_protocol_config_{kind}.mat"
 USUAL_NAMES = ["cuhk03-np", "CUHK03-NP", "cuhk03_release", "cuhk03/cuhk03_release"]
@@ -76,7 +67,7 @@ def load(name: str, root: Path) -> Dataset:
     """Read CUHK03 under one of its protocols and check its counts.
 
     Args:
-        name: of :data:`DATASETS` or :data:`NUMBERED`.
+        name: see above.
         root: ``cuhk-03.mat`` itself, its folder or zip, CUHK03-NP's folder or zip, or a folder
             that holds one of them under a usual name.
 
@@ -87,7 +78,9 @@ def load(name: str, root: Path) -> Dataset:
     classic, kind, split = _parse(name)
     place = locate(name, root)
     if place.is_dir():
-        return market1501.read_layout(name, place, PUBLISHED[name], note="CUHK03-NP's folders.")
+        dataset = market1501.read_layout(name, place, PUBLISHED[name], note=NP_NOTE)
+        resized = f"{NP_NOTE} {RESIZED_NOTE}" if _are_resized(dataset.query) else NP_NOTE
+        return dataclasses.replace(dataset, note=resized)
     images = cuhk03_mat.unpack_images(place, kind)
     if classic:
         tables = _classic_split(images, cuhk03_mat.read_testset(place, split), place, split)
@@ -135,6 +128,15 @@ def read_junk(name: str, root: Path) -> pd.DataFrame:
     """Images of pid -1, columns as in :class:`Dataset`; only CUHK03-NP could have any."""
     place = locate(name, root)
     return market1501.junk_of(place) if place.is_dir() else make_table([])
+
+
+def _are_resized(frame: pd.DataFrame) -> bool:
+    """Whether the crops, whose native sizes all differ, are of one size; a sample tells."""
+    sizes = set()
+    for path in frame.path[:: max(1, len(frame) // 20)]:
+        with opened(path) as image:
+            sizes.add(image.size)
+    return sizes == {(64, 128)}
 
 
 def _parse(name: str) -> tuple[bool, str, int]:

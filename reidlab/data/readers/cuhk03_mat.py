@@ -10,7 +10,6 @@ import hashlib
 import io
 import logging
 import os
-import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from reidlab.common import paths
+from reidlab.common import once, paths
 from reidlab.common.errors import DataError
 from reidlab.common.progress import track
 from reidlab.data.table import DISTRACTOR_PID
@@ -51,9 +50,8 @@ class Config:
 def unpack_images(mat: Path, kind: str) -> pd.DataFrame:
     """The images of one kind as PNG files in the cache, unpacked the first time.
 
-    An interrupted unpacking goes on where it was: each file appears under its name when it is
-    whole, and the folder under its name when all are there. The folder's name holds a hash of the
-    .mat file's path, size and time of change.
+    The folder's name holds a hash of the .mat file's path, size and time of change. Where files
+    are missing later, all are unpacked again.
 
     Args:
         mat: ``cuhk-03.mat``.
@@ -63,47 +61,38 @@ def unpack_images(mat: Path, kind: str) -> pd.DataFrame:
         One row an image: name, path, pair, person, view (1 or 2), crc (of its pixels).
 
     Raises:
-        DataError: h5py is missing, or the file is truncated or not CUHK03's.
+        DataError: h5py is missing, the file is truncated or not CUHK03's, or the cache is full or
+            closed.
     """
     status = mat.stat()
     key = f"{mat.resolve()}:{status.st_size}:{status.st_mtime_ns}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]
     target = paths.cache() / "cuhk03" / f"{kind}-{digest}"
-    if not (target / "index.csv").is_file():
-        _unpack(mat, kind, target)
-    index = pd.read_csv(target / "index.csv", dtype={"name": str})
-    return index.assign(path=[str(target / name) for name in index.name])
+
+    def index() -> pd.DataFrame:
+        return pd.read_csv(target / "index.csv", dtype={"name": str})
+
+    def whole() -> bool:
+        if not (target / "index.csv").is_file():
+            return False
+        return set(index().name) <= {entry.name for entry in os.scandir(target)}
+
+    once.make(target, whole, lambda scratch: _unpack(mat, kind, scratch))
+    return index().assign(path=lambda frame: [str(target / name) for name in frame.name])
 
 
-def _unpack(mat: Path, kind: str, target: Path) -> None:
-    scratch = target.with_name(f".unpacking-{target.name}")  # found again after an interruption
-    scratch.mkdir(parents=True, exist_ok=True)
+def _unpack(mat: Path, kind: str, folder: Path) -> None:
+    folder.mkdir()
     log.info("unpacking the %s images of %s", kind, mat)
     rows = []
-    try:
-        for row, pixels in _images(mat, kind):
-            rows.append(row | {"crc": zlib.crc32(pixels.tobytes())})
-            if not (scratch / row["name"]).is_file():
-                content = io.BytesIO()
-                Image.fromarray(pixels).save(content, "PNG")
-                _write(scratch / row["name"], content.getvalue())
-        if not rows:
-            raise DataError(f"{mat} holds no {kind} image. {REMEDY}")
-        _write(scratch / "index.csv", pd.DataFrame(rows).to_csv(index=False).encode())
-        os.replace(scratch, target)
-    except DataError:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    except OSError:
-        if not (target / "index.csv").is_file():  # else another process was first
-            raise
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _write(file: Path, content: bytes) -> None:
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    part.write_bytes(content)
-    os.replace(part, file)
+    for row, pixels in _images(mat, kind):
+        rows.append(row | {"crc": zlib.crc32(pixels.tobytes())})
+        content = io.BytesIO()  # a full disk is no error of the .mat file's
+        Image.fromarray(pixels).save(content, "PNG")
+        (folder / row["name"]).write_bytes(content.getvalue())
+    if not rows:
+        raise DataError(f"{mat} holds no {kind} image. {REMEDY}")
+    pd.DataFrame(rows).to_csv(folder / "index.csv", index=False)
 
 
 def _images(mat: Path, kind: str) -> Iterator[tuple[dict[str, Any], np.ndarray]]:

@@ -12,8 +12,6 @@ from reidlab.data.readers import market1501
 from reidlab.data.readers.layouts import Layout, find
 from reidlab.data.table import Dataset
 
-DATASETS = {"dukemtmc": "DukeMTMC-reID, withdrawn by its authors: read where present"}
-
 NOTE = (
     "DukeMTMC-reID was withdrawn by its authors in 2019 and is no longer handed out. It is read "
     "here where somebody already has it, to stand beside numbers published before, and it is "
@@ -49,7 +47,7 @@ def load(name: str, root: Path) -> Dataset:
         root: its folder or zip, or a folder that holds either under a usual name.
 
     Raises:
-        DataError: as :func:`reidlab.data.readers.market1501.load_market_layout`.
+        DataError: as :func:`reidlab.data.readers.market1501.load`.
     """
     return market1501.read_layout(name, locate(name, root), PUBLISHED, note=NOTE)
 

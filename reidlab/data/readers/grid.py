@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from reidlab.data.readers.files import read_names
 from reidlab.data.readers.layouts import Layout, find
-from reidlab.data.readers.partitions import divide, drawn, listed
+from reidlab.data.readers.partitions import divide, drawn
 from reidlab.data.table import DISTRACTOR_PID, Dataset
 from reidlab.recipe.names import split
 
-DATASETS = {"grid": "GRID, 125/125 people and 775 distractors, the first of ten partitions"}
 NAME = re.compile(r"(?P<person>\d{4})_(?P<camera>\d+)_.*\.jpe?g", re.IGNORECASE)
 TRAINED = 125
 COUNTS = {"images": 1_275, "identities": 250, "train images": 250, "query images": 125}
@@ -43,9 +43,9 @@ def load(name: str, root: Path) -> Dataset:
     """
     folder = locate(name, root)
     rows = [
-        (str(file), int(known["person"]), int(known["camera"]), part == "probe", part == "gallery")
+        (file, int(known["person"]), int(known["camera"]), part == "probe", part == "gallery")
         for part in ("probe", "gallery")
-        for file, known in listed(folder / part, NAME, "0001_1_25008_169_19_94_259.jpeg")
+        for file, known in read_names(folder / part, NAME, "0001_1_25008_169_19_94_259.jpeg")
     ]
     images = pd.DataFrame(rows, columns=["path", "pid", "camid", "probe", "gallery"])
     people = images.pid[images.pid != DISTRACTOR_PID].unique().tolist()

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from reidlab.data.readers.files import read_names
 from reidlab.data.readers.layouts import Layout, find
-from reidlab.data.readers.partitions import divide, drawn, listed
+from reidlab.data.readers.partitions import divide, drawn
 from reidlab.data.table import Dataset
 from reidlab.recipe.names import split
 
-DATASETS = {"ilids": "i-LIDS MCTS, 59/60 people, the first of ten partitions"}
 NAME = re.compile(r"(?P<person>\d{4})(?P<image>\d{3})\.jpg", re.IGNORECASE)
 TRAINED = 59
 COUNTS = {"images": 476, "identities": 119, "train identities": 59, "query identities": 60}
@@ -41,8 +41,8 @@ def load(name: str, root: Path) -> Dataset:
     """
     folder = locate(name, root)
     rows = [
-        (str(file), int(known["person"]), int(known["image"]), True, True)
-        for file, known in listed(folder / "Persons", NAME, "0001001.jpg")
+        (file, int(known["person"]), int(known["image"]), True, True)
+        for file, known in read_names(folder / "Persons", NAME, "0001001.jpg")
     ]
     images = pd.DataFrame(rows, columns=["path", "pid", "camid", "probe", "gallery"])
     number = split(name)[1]

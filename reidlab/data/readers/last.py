@@ -4,14 +4,16 @@ People in films: scenes, not cameras. As in the authors' code every image has a 
 so that nothing is filtered; a query and its answers may come from one shot.
 
 Layout: ``train/<person>/``, ``val/query/``, ``val/gallery/<person>/``, ``test/query/`` and
-``test/gallery/<person>/``, full of ``<pid>_<anything>.jpg``.
+``test/gallery/<person>/``, full of ``<pid>_<anything>.jpg``. ``last`` is tested on the test split,
+``last-val`` on the validation split of 100 queries.
 """
 
 import re
 from pathlib import Path
 
 from reidlab.common.errors import DataError
-from reidlab.data.readers.layouts import NOT_IMAGES, Layout, find
+from reidlab.data.readers.files import IMAGE, NUMBER, read_names
+from reidlab.data.readers.layouts import Layout, find
 from reidlab.data.table import (
     DISTRACTOR_PID,
     Dataset,
@@ -22,12 +24,8 @@ from reidlab.data.table import (
     split_counts,
 )
 
-DATASETS = {
-    "last": "LaST, tested on its test split",
-    "last-val": "LaST, tested on its validation split of 100 queries",
-}
-
-NAME = re.compile(r"(?P<pid>\d+)_.*\.(jpg|jpeg|png)", re.IGNORECASE)
+NAME = re.compile(rf"(?P<pid>{NUMBER})_.*{IMAGE}", re.I | re.A)
+EXAMPLE = "000001_<anything>.jpg (pid first)"
 NOTE = (
     "LaST has no cameras: nothing is removed from a query's list, and an answer may come from the "
     "query's own shot."
@@ -95,17 +93,8 @@ def locate(name: str, root: Path) -> Path:
 
 def _read(folder: Path, by_person: bool) -> list[tuple[str, int, int]]:
     """Rows of a folder of images, or of a folder of people's folders; camid is set later."""
-    rows = []
-    for file in folder.glob("*/*" if by_person else "*"):
-        if file.name in NOT_IMAGES or file.parent.name in NOT_IMAGES:
-            continue
-        match = NAME.fullmatch(file.name)
-        if match is None:
-            raise DataError(
-                f"{file} is not named like 000001_<anything>.jpg (pid first). Rename it, or take "
-                "it out of the folder."
-            )
-        rows.append((str(file), int(match["pid"]), 0))
+    images = read_names(folder, NAME, EXAMPLE, by_person)
+    rows = [(file, int(match["pid"]), 0) for file, match in images]
     if not rows:
         within = "no image in a person's folder" if by_person else "no image"
         raise DataError(f"{folder} holds {within}. Unpack the official archive afresh.")

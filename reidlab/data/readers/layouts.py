@@ -7,9 +7,8 @@ from pathlib import Path
 from reidlab.common.errors import DataError
 from reidlab.data.readers.archive import unpack
 
-NOT_IMAGES = {"Thumbs.db", ".DS_Store", "__MACOSX"}  # what file managers leave behind
 OTHER_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".rar", ".7z")
-DEPTH = 2  # folders around the set, inside an archive
+DEPTH = 5  # folders around the set, inside an archive
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,8 @@ def find(name: str, root: Path, usual: Iterable[str], layout: Layout) -> Path:
 
     Args:
         name: of the dataset.
-        root: the set's folder or zip, or a folder that holds either under a usual name.
+        root: the set's folder or zip, or a folder that holds either under a usual name (as a
+            folder perhaps in another one of the same name, as some programs unpack).
         usual: those names, without ``.zip``, in the order in which they are tried.
         layout: what the folder has to look like.
 
@@ -44,8 +44,9 @@ def find(name: str, root: Path, usual: Iterable[str], layout: Layout) -> Path:
     """
     candidates = list(places(root, usual))
     for candidate in candidates:
-        if candidate.is_dir() and layout.fits(candidate):
-            return candidate
+        for folder in (candidate, candidate / candidate.name):
+            if folder.is_dir() and layout.fits(folder):
+                return folder
         if candidate.is_file():
             return _inside_archive(candidate, layout)
     looked = ", ".join(str(candidate) for candidate in candidates)
@@ -82,8 +83,10 @@ def _inside_archive(archive: Path, layout: Layout) -> Path:
                 return folder
         inside = [path for folder in folders for path in sorted(folder.iterdir())]
         folders = [path for path in inside if path.is_dir()]
-    top = ", ".join(sorted(path.name for path in unpacked.iterdir())[:5]) or "nothing"
+    held = sorted(path.name for path in unpacked.iterdir()) if unpacked.exists() else []
+    inner = next((name for name in held if name.endswith(".zip")), None)
+    hint = f"Unpack it, and name {inner} that is in it. " if inner else ""
     raise DataError(
-        f"{archive} is not in {layout.title}: it holds {top}, but not {layout.wanted}. "
-        f"Give {layout.source}."
+        f"{archive} is not in {layout.title}: it holds {', '.join(held[:5]) or 'nothing'}, but "
+        f"not {layout.wanted}. {hint}Give {layout.source}."
     )

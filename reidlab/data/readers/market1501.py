@@ -1,8 +1,12 @@
-"""Market-1501 (Zheng et al., ICCV 2015) and every set in its layout.
+"""Market-1501 (Zheng et al., ICCV 2015) and every set in its layout, generated people's too.
 
 Layout: ``bounding_box_train/``, ``query/`` and ``bounding_box_test/`` (the gallery), each full of
 ``<pid>_c<camera>s<sequence>_<frame>_<box>.jpg``. In the gallery pid 0 marks distractors, which
-stay in it as wrong answers, and pid -1 junk (bad boxes of somebody), which is left out.
+stay in it as wrong answers, and pid -1 junk (bad boxes of somebody), which is left out. People
+are counted from 1.
+
+``market1501`` is the official set, whose published counts are checked; ``market-layout`` any
+folder or zip in this layout.
 """
 
 import re
@@ -11,8 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from reidlab.common.errors import DataError
-from reidlab.data.readers.layouts import NOT_IMAGES, Layout, find
+from reidlab.data.readers.files import IMAGE, NUMBER, read_names
+from reidlab.data.readers.layouts import Layout, find
 from reidlab.data.table import (
+    DISTRACTOR_PID,
     JUNK_PID,
     RESTORE,
     Dataset,
@@ -22,17 +28,10 @@ from reidlab.data.table import (
     split_counts,
 )
 
-DATASETS = {
-    "market1501": "Market-1501, official archive or folder (research use only)",
-    "cuhk03-market-layout": "CUHK03 detected crops in Market-1501's layout, split of our own",
-    "market-layout": "any folder or zip in Market-1501's layout",
-}
-
 SPLIT_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-NAME = re.compile(r"(?P<pid>-1|\d+)_c(?P<camera>\d+)(?!\d).*\.(jpg|jpeg|png)", re.IGNORECASE)
+NAME = re.compile(rf"(?P<pid>-1|{NUMBER})_c(?P<camera>{NUMBER}).*{IMAGE}", re.I | re.A)
+EXAMPLE = "0002_c1s1_000451_03.jpg (pid, camera, frame)"
 
-#: Published contents. CUHK03's are those of the set described in the study's data notes: the
-#: 14,097 detected crops under a 767/700 split of its own, not comparable with published results.
 PUBLISHED = {
     "market1501": {
         "train images": 12_936,
@@ -42,22 +41,10 @@ PUBLISHED = {
         "gallery images": 15_913,
         "gallery distractors": 2_798,
     },
-    "cuhk03-market-layout": {
-        "train images": 7_355,
-        "train identities": 767,
-        "query images": 1_400,
-        "query identities": 700,
-        "gallery images": 5_342,
-        "gallery distractors": 0,
-    },
 }
 
-#: Names under which each set is looked for below the data root, as folder and then as zip.
-USUAL_NAMES = {
-    "market1501": ["Market-1501-v15.09.15", "Market-1501", "market1501"],
-    "cuhk03-market-layout": ["cuhk03-detected-market-layout"],
-    "market-layout": [],
-}
+#: Names under which a set is looked for below the data root, as folder and then as zip.
+USUAL_NAMES = {"market1501": ["Market-1501-v15.09.15", "Market-1501", "market1501"]}
 
 
 def has_layout(folder: Path) -> bool:
@@ -73,34 +60,20 @@ LAYOUT = Layout(
 
 
 def load(name: str, root: Path) -> Dataset:
-    """Read one of :data:`DATASETS`; see :func:`load_market_layout`."""
-    return load_market_layout(name, root)
-
-
-def load_market_layout(name: str, root: Path, images_are_public: bool = False) -> Dataset:
     """Read a set in Market-1501's layout and check it.
 
     Args:
-        name: ``market1501`` or ``cuhk03-market-layout`` (published counts are checked), or any
-            other name for a set without published counts.
+        name: ``market1501`` (published counts are checked), or any other name for a set without
+            published counts.
         root: the set's folder or zip, or a folder that holds either under its usual name.
-        images_are_public: see :class:`Dataset`.
 
     Raises:
-        DataError: not found, a file name outside the pattern, counts other than the published
-            ones, or an empty split.
+        DataError: not found, or as :func:`read_layout`.
     """
-    folder = locate(name, root)
-    return read_layout(name, folder, PUBLISHED.get(name, {}), images_are_public=images_are_public)
+    return read_layout(name, locate(name, root), PUBLISHED.get(name, {}))
 
 
-def read_layout(
-    name: str,
-    folder: Path,
-    published: dict[str, int],
-    note: str = "",
-    images_are_public: bool = False,
-) -> Dataset:
+def read_layout(name: str, folder: Path, published: dict[str, int], note: str = "") -> Dataset:
     """Read the three split folders of a set, whichever it is.
 
     Args:
@@ -109,10 +82,10 @@ def read_layout(
         published: counts that it must have, by the names of
             :func:`reidlab.data.table.split_counts`.
         note: see :class:`Dataset`.
-        images_are_public: see :class:`Dataset`.
 
     Raises:
-        DataError: as :func:`load_market_layout`.
+        DataError: a file name outside the pattern, a person numbered 0 or -1 outside the gallery,
+            counts other than the published ones, or an empty split.
     """
     tables = {split: _read_split(folder / sub) for split, sub in SPLIT_FOLDERS.items()}
     gallery = tables["gallery"]
@@ -121,15 +94,17 @@ def read_layout(
         if frame.empty:
             raise DataError(
                 f"{folder / SPLIT_FOLDERS[split]} holds no image of the {split} split. "
-                "Expected names like 0002_c1s1_000451_03.jpg."
+                f"Expected names like {EXAMPLE}."
             )
-    dataset = Dataset(
-        name=name,
-        **tables,
-        images_are_public=images_are_public,
-        fingerprint=fingerprint(tables),
-        note=note,
-    )
+        strange = frame[frame.pid <= DISTRACTOR_PID] if split != "gallery" else frame[:0]
+        if len(strange):
+            raise DataError(
+                f"{strange.path.iloc[0]} has pid {strange.pid.iloc[0]}, as {len(strange)} of "
+                f"{len(frame)} images of the {split} split. In this layout 0 marks distractors "
+                "and -1 junk, in the gallery only. Number people from 1 on, in all three folders; "
+                "take distractors and junk out of this one."
+            )
+    dataset = Dataset(name, **tables, fingerprint=fingerprint(tables), note=note)
     remedy = f'{RESTORE} Or load the folder as "market-layout" if it is meant to differ.'
     check_counts(name, folder, split_counts(dataset), published, remedy)
     return dataset
@@ -152,15 +127,7 @@ def locate(name: str, root: Path) -> Path:
 
 
 def _read_split(folder: Path) -> pd.DataFrame:
-    rows = []
-    for file in folder.iterdir():
-        if file.name in NOT_IMAGES:
-            continue
-        match = NAME.fullmatch(file.name)
-        if match is None:
-            raise DataError(
-                f"{file} is not named like 0002_c1s1_000451_03.jpg (pid, camera, frame). "
-                "Rename it, or take it out of the folder."
-            )
-        rows.append((str(file), int(match["pid"]), int(match["camera"])))
-    return make_table(rows)
+    return make_table(
+        (file, int(match["pid"]), int(match["camera"]))
+        for file, match in read_names(folder, NAME, EXAMPLE)
+    )

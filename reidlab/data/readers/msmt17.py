@@ -17,19 +17,21 @@ from pathlib import Path
 import pandas as pd
 
 from reidlab.common.errors import DataError
+from reidlab.data.readers.files import IMAGE, NUMBER
 from reidlab.data.readers.layouts import Layout, find, places
 from reidlab.data.table import Dataset, check_counts, fingerprint, make_table, split_counts
 
-#: Most papers train on both lists, torchreid on the first one unless told otherwise.
-DATASETS = {
-    "msmt17": "MSMT17, V1 or V2, trained on list_train and list_val, as most papers do",
-    "msmt17-list-train": "MSMT17, V1 or V2, trained on list_train alone, as torchreid does",
+#: Name -> the lists to train on. torchreid takes the first one alone unless told otherwise.
+TRAINED_ON = {
+    "msmt17": "list_train and list_val, as most papers do",
+    "msmt17-list-train": "list_train alone, as torchreid does",
 }
 
 LISTS = {"train": ["list_train.txt", "list_val.txt"]}
 LISTS |= {split: [f"list_{split}.txt"] for split in ("query", "gallery")}
 IMAGE_FOLDERS = {"V1": ("train", "test"), "V2": ("mask_train_v2", "mask_test_v2")}
-CAMERA = re.compile(r"\d+_\d+_(?P<camera>\d+)_.*\.(jpg|jpeg|png)", re.IGNORECASE)
+CAMERA = re.compile(rf"\d+_\d+_(?P<camera>{NUMBER})_.*{IMAGE}", re.I | re.A)
+PID = re.compile(NUMBER, re.A)
 
 #: Of Wei et al. (CVPR 2018): both training lists together, and the test set. How the 32,621
 #: images are shared between list_train and list_val is not checked: no source at hand says so.
@@ -53,7 +55,7 @@ def load(name: str, root: Path) -> Dataset:
     """Read MSMT17 by its lists and check its counts.
 
     Args:
-        name: of :data:`DATASETS`.
+        name: of :data:`TRAINED_ON`.
         root: the folder or zip of one version, or a folder that holds either under its usual
             name.
 
@@ -80,8 +82,7 @@ def load(name: str, root: Path) -> Dataset:
         frame = tables["train"]
         tables["train"] = frame[frame.path.isin(listed)].reset_index(drop=True)
     faces = "faces as they are" if version == "V1" else "faces blurred"
-    trained_on = DATASETS[name].partition(", trained on ")[2]
-    note = f"MSMT17 {version} ({faces}); trained on {trained_on}."
+    note = f"MSMT17 {version} ({faces}); trained on {TRAINED_ON[name]}."
     return Dataset(name, **tables, fingerprint=fingerprint(tables), note=note)
 
 
@@ -134,18 +135,18 @@ def _read(folder: Path, file: str, images: str) -> list[tuple[str, int, int]]:
             "beside the folders of images: unpack the official archive afresh."
         )
     rows, missing = [], []
-    for number, line in enumerate(source.read_text(errors="replace").splitlines(), 1):
+    for number, line in enumerate(source.read_text("utf-8-sig", "replace").splitlines(), 1):
         if not line.strip():
             continue
-        path, _, pid = line.strip().rpartition(" ")
+        path, _, pid = line.strip().replace("\t", " ").replace("\\", "/").rpartition(" ")
         match = CAMERA.fullmatch(path.rpartition("/")[2])
-        if match is None or not pid.isdecimal():
+        if match is None or not PID.fullmatch(pid):
             raise DataError(
                 f"{source}, line {number}: found {line.strip()[:100]!r}, expected a path and a "
                 "pid, like 0000/0000_000_01_0303morning_0008_0.jpg 0. Restore the list from the "
                 "official archive."
             )
-        image = folder / images / path
+        image = folder / images / path.strip()
         if not image.is_file():
             missing.append((number, image))
         rows.append((str(image), int(pid), int(match["camera"])))

@@ -6,7 +6,6 @@ numbers can change, and the first ones train.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from reidlab.common.errors import DataError
-from reidlab.data.readers.layouts import NOT_IMAGES
 from reidlab.data.table import Dataset, check_counts, fingerprint, make_table, split_counts
 
 
@@ -119,27 +117,3 @@ def divide(
     dataset = Dataset(name, **tables, fingerprint=hashed, note=note, single_shot=single_shot)
     check_counts(name, folder, split_counts(dataset) | {"images": len(images)}, counts)
     return dataset
-
-
-def listed(folder: Path, pattern: re.Pattern, example: str) -> list[tuple[Path, dict[str, str]]]:
-    """The image files of a folder and what their names say, sorted.
-
-    Args:
-        folder: holds nothing but them.
-        pattern: compiled regular expression with named groups.
-        example: of a name, for the message.
-
-    Raises:
-        DataError: a name outside the pattern.
-    """
-    found = []
-    for file in sorted(folder.iterdir()):
-        if file.name in NOT_IMAGES:
-            continue
-        match = pattern.fullmatch(file.name)
-        if match is None:
-            raise DataError(
-                f"{file} is not named like {example}. Rename it, or take it out of the folder."
-            )
-        found.append((file, match.groupdict()))
-    return found

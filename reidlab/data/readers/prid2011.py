@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from reidlab.data.readers.files import read_names
 from reidlab.data.readers.layouts import Layout, find
-from reidlab.data.readers.partitions import divide, drawn, listed
+from reidlab.data.readers.partitions import divide, drawn
 from reidlab.data.table import DISTRACTOR_PID, Dataset, check_counts
 from reidlab.recipe.names import split
 
-DATASETS = {"prid2011": "PRID 2011 single shot, 100/100 people, the first of ten partitions"}
 NAME = re.compile(r"person_(?P<person>\d{4})\.png", re.IGNORECASE)
 IN_BOTH, TRAINED = 200, 100
 CAMERAS = {"images of camera a": 385, "images of camera b": 749}
@@ -47,10 +47,10 @@ def load(name: str, root: Path) -> Dataset:
     folder = locate(name, root)
     rows = []
     for camid, camera in enumerate(("cam_a", "cam_b"), 1):
-        for file, known in listed(folder / "single_shot" / camera, NAME, "person_0001.png"):
+        for file, known in read_names(folder / "single_shot" / camera, NAME, "person_0001.png"):
             person = int(known["person"])
             pid = person if person <= IN_BOTH else DISTRACTOR_PID
-            rows.append((str(file), pid, camid, camid == 1, camid == 2))
+            rows.append((file, pid, camid, camid == 1, camid == 2))
     images = pd.DataFrame(rows, columns=["path", "pid", "camid", "probe", "gallery"])
     found = {
         f"images of camera {'ab'[camid - 1]}": (images.camid == camid).sum() for camid in (1, 2)

@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 
 from reidlab.common.errors import DataError
+from reidlab.data.readers.files import read_names
 from reidlab.data.readers.layouts import Layout, find
-from reidlab.data.readers.partitions import divide, listed, published
+from reidlab.data.readers.partitions import divide, published
 from reidlab.data.table import Dataset
 from reidlab.recipe.names import split
 
-DATASETS = {"viper": "VIPeR, 316/316 people, camera a against b, the first of ten partitions"}
 PARTITIONS = "viper_partition_SCSP.mat"
 NAME = re.compile(r"(?P<person>\d+)_\d+\.(bmp|png|jpg)", re.IGNORECASE)
 COUNTS = {"images": 1_264, "identities": 632, "cameras": 2}
@@ -43,7 +43,10 @@ def load(name: str, root: Path) -> Dataset:
             partitions that are absent or do not fit, or counts other than the published ones.
     """
     folder = locate(name, root)
-    views = [listed(folder / camera, NAME, "000_45.bmp") for camera in ("cam_a", "cam_b")]
+    views = [
+        sorted(read_names(folder / camera, NAME, "000_45.bmp"), key=lambda image: image[0])
+        for camera in ("cam_a", "cam_b")
+    ]
     people = [[known["person"] for _, known in view] for view in views]
     if people[0] != people[1]:
         only = sorted(set(people[0]) ^ set(people[1]))[:3] or "a person twice"
@@ -52,7 +55,7 @@ def load(name: str, root: Path) -> Dataset:
             "of them only. Unpack the original archive afresh."
         )
     rows = [
-        (str(file), pid, camid, camid == 1, camid == 2)
+        (file, pid, camid, camid == 1, camid == 2)
         for camid, view in enumerate(views, 1)
         for pid, (file, _) in enumerate(view, 1)
     ]

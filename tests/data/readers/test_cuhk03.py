@@ -18,7 +18,7 @@ from reidlab import data
 from reidlab.common.errors import DataError
 from reidlab.data.readers import cuhk03, cuhk03_mat
 from reidlab.evaluation.rescore import run_features
-from reidlab.metrics.single_shot import single_shot_cmc
+from reidlab.metrics.scores import evaluate
 from reidlab.recipe.config import TrainConfig
 from reidlab.training.loop import fit
 from tests.conftest import write_image
@@ -178,7 +178,7 @@ def test_runs_on_a_classic_split_have_its_own_curve(root, tmp_path, monkeypatch)
     )
     run = fit(config, tmp_path / "run", root)
     features = run_features(run)
-    curve = single_shot_cmc(features.query, features.gallery)
+    curve = evaluate(features.query, features.gallery, single_shot=True).single_shot
     np.testing.assert_allclose(run.metrics["cmc_single_shot"], curve, atol=1e-6)
     assert run.metrics["rank1_single_shot"] == pytest.approx(100 * curve[0])
     assert run.metrics["cmc_single_shot"] != run.metrics["cmc"]
@@ -209,34 +209,26 @@ def test_unpacked_once(root, monkeypatch):
     assert after.train.equals(before.train) and after.fingerprint == before.fingerprint
 
 
-def test_interrupted_unpacking_goes_on(mat, own_cache, monkeypatch):
-    write, written = cuhk03_mat._write, []
+def test_an_interrupted_unpacking_leaves_nothing(mat, own_cache, monkeypatch):
+    save, saved = Image.Image.save, []
 
-    def interrupted(file, content):
-        if len(written) == 7:
+    def interrupted(image, file, kind):
+        if len(saved) == 7:
             raise KeyboardInterrupt
-        written.append(file.name)
-        write(file, content)
+        saved.append(save(image, file, kind))
 
-    monkeypatch.setattr(cuhk03_mat, "_write", interrupted)
+    monkeypatch.setattr(Image.Image, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cuhk03_mat.unpack_images(mat, "detected")
-    assert not list((own_cache / "cuhk03").glob("detected-*")), "nothing half-done has the name"
+    assert not list(own_cache.rglob("*.png"))
 
-    again = []
-    monkeypatch.setattr(cuhk03_mat, "_write", lambda *a: (again.append(a[0].name), write(*a)))
+
+def test_purged_images_are_restored(mat):
     images = cuhk03_mat.unpack_images(mat, "detected")
-    assert len(images) == len(cells("detected"))
-    assert not set(written) & set(again), "what was whole is not unpacked again"
-    assert not list(own_cache.rglob(".*")), "no scraps"
-
-
-def test_two_processes_unpack_at_once(mat, own_cache):
-    images = cuhk03_mat.unpack_images(mat, "labeled")
-    folder = Path(images.path[0]).parent
-    cuhk03_mat._unpack(mat, "labeled", folder)  # the other one comes second
-    assert cuhk03_mat.unpack_images(mat, "labeled").equals(images)
-    assert [path.name for path in (own_cache / "cuhk03").iterdir()] == [folder.name]
+    content = Path(images.path[3]).read_bytes()
+    Path(images.path[3]).unlink()
+    assert cuhk03_mat.unpack_images(mat, "detected").equals(images)
+    assert Path(images.path[3]).read_bytes() == content
 
 
 def test_fingerprint_is_of_the_pixels_not_of_the_machine(root, mat, tmp_path, monkeypatch):
@@ -280,6 +272,23 @@ def test_np_folders_are_the_same_split(np_root, kind):
         for part, frame in from_folders.splits().items():
             mine = sorted(zip(frame.pid, frame.camid))
             assert mine == sorted(zip(from_mat.splits()[part].pid, from_mat.splits()[part].camid))
+
+
+def test_crops_of_one_size_are_said_to_be_resized(np_root):
+    assert "resized" not in data.load("cuhk03-detected", np_root).note
+    for file in (np_root / "cuhk03-np" / "detected" / "query").iterdir():
+        Image.new("RGB", (64, 128)).save(file)
+    assert "64x128 pixels: somebody resized them" in data.load("cuhk03-detected", np_root).note
+
+
+def test_real_cuhk03_detected(real_data):
+    """CUHK03-NP's official split; the crops of the file at hand were resized."""
+    dataset = data.load("cuhk03-detected", real_data)
+    summary = dataset.summary().set_index("split")
+    assert summary.images.to_dict() == {"train": 7365, "query": 1400, "gallery": 5332}
+    assert summary.identities.to_dict() == {"train": 767, "query": 700, "gallery": 700}
+    assert summary.cameras.to_dict() == {"train": 2, "query": 2, "gallery": 2}
+    assert "resized" in dataset.note
 
 
 def test_np_zip(np_root, own_cache):
@@ -328,7 +337,7 @@ def test_truncated_mat(root, mat, own_cache, keep, name):
     mat.write_bytes(content[: int(keep * len(content)) if keep < 1 else keep])
     with pytest.raises(DataError, match=r"cuhk-03\.mat cannot be read.*truncated.*fetch it again"):
         data.load(name, root)
-    assert not list(own_cache.rglob("*.png")) and not list((own_cache / "cuhk03").iterdir())
+    assert not list(own_cache.rglob("*.png"))
 
 
 def test_mat_of_something_else(root, mat):

@@ -10,7 +10,6 @@ from reidlab.common.errors import DataError
 from reidlab.data.readers import cuhk01, grid, ilids, prid2011, viper
 from reidlab.data.readers.partitions import drawn
 from reidlab.metrics.scores import FeatureSet, evaluate
-from reidlab.metrics.single_shot import single_shot_cmc
 from reidlab.recipe.names import SPLITS
 from tests.conftest import write_image
 from tests.data.readers.test_readers import zip_of
@@ -130,14 +129,15 @@ def test_ilids_is_ranked_without_the_probe_itself(root):
         torch.randn(len(dataset.query), 2, generator=generator),
         *(torch.tensor(dataset.query[column].to_numpy()) for column in ("pid", "camid")),
     )
-    assert evaluate(images, images).num_valid == len(dataset.query)  # no image finds itself only
+    ranking = evaluate(images, images, single_shot=True)
+    assert ranking.num_valid == len(dataset.query)  # no image finds itself only
     distmat, pids = pairwise(images, images, "euclidean"), dataset.query.pid.to_numpy()
     hits = []
     for probe in range(len(pids)):
         own = [j for j in range(len(pids)) if pids[j] == pids[probe] and j != probe]
         others = [j for j in range(len(pids)) if pids[j] != pids[probe]]
         hits.append(np.mean([distmat[probe, i] < distmat[probe, j] for i in own for j in others]))
-    assert single_shot_cmc(images, images, max_rank=1)[0] == pytest.approx(np.mean(hits))
+    assert ranking.single_shot[0] == pytest.approx(np.mean(hits))
 
 
 def test_drawn_partitions_are_halves_that_stay():
@@ -196,7 +196,7 @@ def test_partitions_that_do_not_fit(root):
 
 
 def test_a_split_that_a_set_has_not():
-    with pytest.raises(DataError, match=r"no dataset is called 'viper-10'.*viper -0 to -9"):
+    with pytest.raises(DataError, match=r"no dataset is called 'viper-10'.*viper-0 to -9"):
         data.load("viper-10", "/nowhere")
 
 

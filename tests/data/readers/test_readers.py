@@ -5,12 +5,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import torch
 
 from reidlab import data
-from reidlab.common.errors import DataError, ReidlabError
-from reidlab.data.readers import dukemtmc, last, market1501, msmt17
-from reidlab.metrics.scores import FeatureSet, evaluate
+from reidlab.common.errors import DataError
+from reidlab.data.readers import dukemtmc, last, msmt17
 from tests.conftest import write_image
 
 
@@ -73,7 +71,7 @@ def test_duke_is_read_as_torchreid_reads_it(duke):
 def test_duke_says_that_it_was_withdrawn(duke):
     dataset = data.load("dukemtmc", duke)
     assert "withdrawn" in dataset.note and dataset.note == dukemtmc.NOTE
-    assert dataset.has_cameras and not dataset.images_are_public
+    assert dataset.has_cameras and not dataset.may_be_shown
 
 
 def test_duke_absent_offers_no_download(tmp_path):
@@ -211,6 +209,7 @@ def test_msmt17_tar_is_named(tmp_path):
         ("0009/0009_000_01_x.jpg 9\n", r"names 1 of 5 images that are not there.*line 5: .*0009_"),
         ("0001/0001_000_01_0303morning_0008_0.jpg\n", r"list_gallery\.txt, line 5: found '0001/"),
         ("0001/0001_000_01_0303morning_0008_0.jpg one\n", r"line 5: .*expected a path and a pid"),
+        ("0001/0001_000_01_0303morning_0008_0.jpg -1\n", r"line 5: .*expected a path and a pid"),
         ("0001/holiday.jpg 1\n", r"line 5: found '0001/holiday\.jpg 1'"),
     ],
 )
@@ -242,12 +241,39 @@ def test_msmt17_list_cut_short(msmt):
         data.load("msmt17-list-train", root)
 
 
-def test_msmt17_lists_of_windows(msmt):
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"\n", b"\r\n"), (b" ", b"\t"), (b"/", b"\\"), (b"0000/", b"\xef\xbb\xbf0000/")],
+)
+def test_msmt17_lists_of_other_editors(msmt, old, new):
     root = msmt()
     expected = data.load("msmt17", root).fingerprint
     for file in root.rglob("list_*.txt"):
-        file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+        file.write_bytes(file.read_bytes().replace(old, new, 1 if b"\xef" in new else -1))
     assert data.load("msmt17", root).fingerprint == expected
+
+
+def test_msmt17_in_a_folder_of_its_own_name_and_packed_on_a_mac(msmt, own_cache):
+    root = msmt("V2")
+    expected = data.load("msmt17", root).fingerprint
+    outer, inner = root / "msmt17", root / "MSMT17_V2" / "MSMT17_V2"
+    inner.parent.mkdir()
+    (outer / "MSMT17_V2").rename(inner)
+    assert data.load("msmt17", root).fingerprint == expected
+    archive = zip_of(inner.parent, root / "MSMT17_V2.zip")
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("__MACOSX/MSMT17_V2/._list_train.txt", b"\0\5\x16\7")
+    shutil.rmtree(inner.parent)
+    assert data.load("msmt17", root).fingerprint == expected
+
+
+def test_msmt17_image_as_a_link_to_nothing(msmt):
+    root = msmt()
+    image = next((root / "msmt17/MSMT17_V1/test").rglob("*.jpg"))
+    image.unlink()
+    image.symlink_to("/nowhere")
+    with pytest.raises(DataError, match=rf"names 1 of \d images that are not there.*{image.name}"):
+        data.load("msmt17", root)
 
 
 # --- LaST ---------------------------------------------------------------------------------------
@@ -321,6 +347,17 @@ def test_last_names_and_empty_folders(last_root):
         data.load("last", root)
 
 
+def test_last_says_how_many_queries_lie_in_the_gallery(last_root):
+    root = last_root()
+    for number, file in enumerate(sorted((root / "LaST").rglob("*.jpg"))):
+        write_image(file, number)
+    assert "byte for byte" not in data.load("last", root).note
+    for number, query in enumerate(sorted((root / "LaST/test/query").iterdir())[:2]):
+        answer = sorted((root / "LaST/test/gallery").rglob(f"{query.name[:6]}_*.jpg"))[number]
+        answer.write_bytes(query.read_bytes())
+    assert "2 of 3 query images lie in the gallery, too" in data.load("last", root).note
+
+
 # --- What holds for all of them -----------------------------------------------------------------
 
 
@@ -332,44 +369,3 @@ def test_published_counts_as_the_sources_state_them():
     assert last.PUBLISHED["last-val"]["query images"] + 21_279 == 21_379  # and validation
     duke = dukemtmc.PUBLISHED
     assert duke["train images"] + duke["query images"] + duke["gallery images"] == 36_411
-
-
-@pytest.mark.parametrize("name", [name for name in data.REAL if name != "folder"])
-def test_every_set_says_where_it_looked(tmp_path, name):
-    with pytest.raises(DataError, match=rf"{name} was not found.*{tmp_path}.*make study DATA="):
-        data.locate(name, tmp_path)
-
-
-def test_every_name_has_a_reader():
-    families = [name for reader in data.READERS for name in reader.DATASETS]
-    assert len(families) == len(set(families))
-    assert set(families) <= set(data.REAL)
-    assert {f"cuhk03-classic-detected-{split}" for split in range(20)} <= set(data.names())
-
-
-def test_unknown_name_lists_the_sets_in_short():
-    with pytest.raises(
-        DataError, match=r"Known: market1501.*folder.*synthetic.*-0 to -19"
-    ) as error:
-        data.load("msmt18")
-    assert len(str(error.value)) < 600
-
-
-def test_message_when_all_matches_lie_in_the_querys_camera(market_layout):
-    """The complaint met most: it must say what the same-camera rule did, and the remedy."""
-    folder = market_layout()
-    for file in list((folder / "bounding_box_test").glob("*_c2*")):
-        file.rename(file.with_name(file.name.replace("_c2", "_c1")))
-    dataset = market1501.load_market_layout("market-layout", folder)
-    sets = [
-        FeatureSet(torch.randn(len(f), 4), torch.tensor(f.pid), torch.tensor(f.camid))
-        for f in (dataset.query, dataset.gallery)
-    ]
-    with pytest.raises(ReidlabError) as error:
-        evaluate(*sets)
-    message = str(error.value)
-    assert "none of the 3 queries has a true match in the gallery of 8 images" in message
-    assert "pids of 0 queries are absent" in message and "those of 3 are there" in message
-    assert "removed 6 images" in message and "gallery camids: 1, 3" in message
-    assert "if the data has no cameras, pass same_camera_rule=False" in message
-    assert evaluate(*sets, same_camera_rule=False).num_valid == 3

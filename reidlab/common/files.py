@@ -1,0 +1,70 @@
+"""Files that are whole or absent: writing at once, reading, hashing."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from reidlab.common.errors import ReidlabError
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A path to write to; it takes the file's place when the block has ended without an error.
+
+    Readers see the old file or the whole new one, and two writers do not write into each other.
+
+    Raises:
+        ReidlabError: the disk is full, or the folder cannot be written to.
+
+    >>> with replacing(Path(tempfile.gettempdir()) / "a.txt") as scratch:
+    ...     _ = scratch.write_text("whole")
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{file.stem}-", suffix=file.suffix, dir=file.parent
+        )
+        os.close(handle)
+        scratch = Path(name)
+        try:
+            yield scratch
+            umask = os.umask(0)
+            os.umask(umask)
+            scratch.chmod(0o666 & ~umask)  # mkstemp's files are for their owner alone
+            os.replace(scratch, file)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as error:
+        raise ReidlabError(
+            f"{file} could not be written: {error}. See that the disk has room and that its "
+            "folder may be written to; then run the same command again."
+        ) from error
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
+    with replacing(file) as scratch:
+        scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(file: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ReidlabError: it holds no JSON: it was cut or damaged.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ReidlabError(f"{file} is damaged: it holds no JSON ({error}).") from error
+
+
+def sha256(file: Path) -> str:
+    """Hash of a file's bytes, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

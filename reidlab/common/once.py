@@ -1,0 +1,136 @@
+"""Made once: files and folders of the cache, by one process while the others wait."""
+
+import errno
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from reidlab.common.errors import DataError
+
+log = logging.getLogger(__name__)
+
+SCRATCH = ".making-"
+
+#: What the system says when a place is full, closed or no folder, whatever is put there.
+OF_THE_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+OF_THE_PLACE |= {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOSYS, errno.ENOLCK}
+
+
+@contextmanager
+def place_named(place: Path) -> Iterator[None]:
+    """Full disk, missing rights, a file where a folder should be: one error that names the place.
+
+    Raises:
+        DataError: instead of an ``OSError`` of these kinds; others pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in OF_THE_PLACE:
+            raise
+        where = "" if error.filename in (None, str(place)) else f" at {error.filename}"
+        raise DataError(
+            f"{place} cannot be written: {error.strerror}{where}. Make room there, see that it is "
+            "a folder in which you may write, or set REIDLAB_CACHE to another one."
+        ) from error
+
+
+@contextmanager
+def held(target: Path) -> Iterator[None]:
+    """The lock of a file or folder: one process at a time, the others wait for it.
+
+    It is the system's (``flock``): it dies with its holder, however that ends. The lock's file
+    ``.<name>.lock`` beside the target says who holds it, and stays.
+    """
+    file = _lock(target)
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("%s is in the works by %s: waiting for it", target, holder(target))
+        lock.acquire()
+    try:
+        file.write_text(f"process {os.getpid()} on {platform.node()}")
+        yield
+    finally:
+        lock.release()
+
+
+def holder(target: Path) -> str:
+    """Who holds the lock of a file or folder, or held it last."""
+    with suppress(OSError):
+        return _lock(target).read_text() or "another process"
+    return "another process"
+
+
+def make(
+    target: Path, whole: Callable[[], bool], write: Callable[[Path], None], size: int = 0
+) -> None:
+    """Make a file or folder of the cache, unless it is whole.
+
+    It is written under another name and appears when it is complete. Of a folder that is there,
+    but lacks files, those that are written join or replace the others.
+
+    Args:
+        target: what to make.
+        whole: whether it is there and complete; asked without a lock, too, so that a cache that
+            may only be read serves.
+        write: writes it under the path that it is given, whose folder exists.
+        size: bytes that this takes, where they are known: asked for before the work.
+
+    Raises:
+        DataError: no room or no rights; what ``write`` raises.
+    """
+    if whole():
+        return
+    folder = target.parent
+    with place_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with held(target):
+            if whole():  # made while this process waited
+                return
+            scratch = target.with_name(SCRATCH + target.name)
+            _sweep(folder)
+            _remove(scratch)
+            if shutil.disk_usage(folder).free < size:
+                raise OSError(errno.ENOSPC, f"no room for {size / 1e9:.1f} GB", str(folder))
+            try:
+                write(scratch)
+                _publish(scratch, target)
+            finally:
+                _remove(scratch)
+
+
+def _lock(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what killed processes left: scratch whose lock nobody holds."""
+    for scratch in folder.glob(f"{SCRATCH}*"):
+        lock = FileLock(_lock(scratch.with_name(scratch.name.removeprefix(SCRATCH))))
+        with suppress(Timeout), lock.acquire(timeout=0):
+            _remove(scratch)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _publish(scratch: Path, target: Path) -> None:
+    if not (scratch.is_dir() and target.is_dir()):
+        os.replace(scratch, target)
+        return
+    for file in [path for path in scratch.rglob("*") if path.is_file()]:
+        place = target / file.relative_to(scratch)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, place)

@@ -1,0 +1,96 @@
+"""Folders of images: what readers take from file names, and what they refuse."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from reidlab.common.errors import DataError
+
+#: What file managers, notebooks and network drives leave behind; names with a dot in front, too.
+LEFTOVERS = {"Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir"}
+
+#: How the name of an image ends, for the readers' patterns. No pattern takes digits other than
+#: 0-9 (``re.ASCII``), nor a number of more than nine.
+IMAGE = r"\.(jpg|jpeg|png|bmp|webp|tif|tiff)"
+NUMBER = r"\d{1,9}(?!\d)"
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder of this name is nothing of the set's."""
+    return name in LEFTOVERS or (name.startswith(".") and name not in (".", ".."))
+
+
+def printable(name: str) -> str:
+    """A file name for a message: bytes that are no UTF-8 and line ends as escapes."""
+    text = os.fsencode(name).decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def visible(folder: Path) -> list[Path]:
+    """What a folder holds but for leftovers, sorted by name.
+
+    Raises:
+        DataError: a name that is no UTF-8, a link to nothing, or what is neither file nor folder;
+            the message names it.
+    """
+    return sorted(Path(entry.path) for entry in _entries(folder))
+
+
+def _entries(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    for entry in os.scandir(folder):
+        if is_leftover(entry.name):
+            continue
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{printable(entry.path)} has a name that is no UTF-8, so tables cannot hold it. "
+                "Rename it (convmv renames whole folders)."
+            ) from None
+        if not _is_something(entry):
+            what = "a link to nothing" if entry.is_symlink() else "neither a file nor a folder"
+            raise DataError(
+                f"{printable(entry.path)} is {what}. Put the image in its place, or take it out."
+            )
+        yield entry
+
+
+def _is_something(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file() or entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def read_names(
+    folder: Path | str, pattern: re.Pattern[str], example: str, by_person: bool = False
+) -> Iterator[tuple[str, re.Match[str]]]:
+    """The images of a folder, as paths, and what their names say.
+
+    Args:
+        folder: full of images.
+        pattern: of every image's whole name; see :data:`IMAGE` and :data:`NUMBER`.
+        example: a right name, for the message.
+        by_person: images lie in a folder for each person.
+
+    Raises:
+        DataError: as :func:`visible`; a file or folder that is not named by the pattern; a file
+            where a folder of images should be, or the other way round.
+    """
+    for entry in _entries(folder):
+        if entry.is_dir() != by_person:
+            wrong = (
+                "a folder, among images" if entry.is_dir() else "a file, among people's folders"
+            )
+            raise DataError(f"{printable(entry.path)} is {wrong}. Move it, or take it out.")
+        if by_person:
+            yield from read_names(entry.path, pattern, example)
+            continue
+        match = pattern.fullmatch(entry.name)
+        if match is None:
+            raise DataError(
+                f"{printable(entry.path)} is not named like {example}. Rename it, or take it out "
+                "of the folder."
+            )
+        yield entry.path, match

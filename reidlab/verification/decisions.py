@@ -1,0 +1,305 @@
+"""Two images in, a decision out: a run's network, its thresholds, and what they cost.
+
+``calibrate(run)`` chooses the thresholds once, and leaves them in the run's folder; from then on
+``Decider.load(run).decide("one.jpg", "two.jpg", fmr=0.01)`` answers.
+"""
+
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from reidlab import data
+from reidlab.common.errors import DataError, ReidlabError, StudyError
+from reidlab.common.files import read_json, sha256, write_json
+from reidlab.data.holdout import hold_out_identities
+from reidlab.data.store import read_image
+from reidlab.evaluation.features import extract, how, of_run
+from reidlab.metrics.distances import distance_to
+from reidlab.metrics.ranks import FeatureSet
+from reidlab.recipe.init import Init
+from reidlab.runs.folder import WEIGHTS, Run, load_model
+from reidlab.verification.pairs import count_pairs
+from reidlab.verification.rates import EER, RATES, point_name, threshold_table
+
+FILE = "calibration.json"
+ImageLike = str | Path | Image.Image | np.ndarray
+
+#: What is known about the network and the people on whom a threshold is chosen.
+SEEN, UNSEEN, UNKNOWN = "seen", "unseen", "unknown"
+
+
+class PeopleFeatures(NamedTuple):
+    """Features of a run's network.
+
+    Attributes:
+        calibration: images of the people on whom thresholds are chosen.
+        query: of the test people.
+        gallery: of the test people, distractors included.
+        people: whether the network learned the calibration people: ``seen``, ``unseen``, or
+            ``unknown`` for a checkpoint from elsewhere. Thresholds of people it has seen are too
+            optimistic.
+    """
+
+    calibration: FeatureSet
+    query: FeatureSet
+    gallery: FeatureSet
+    people: str
+
+
+def people_features(run: Run, root: str | Path | None = None) -> PeopleFeatures:
+    """Features of the people of a run's own dataset: those to choose on, and those to test on.
+
+    The calibration people are those that the run held out whole (``val_identities``); without
+    any, they are all of its training people.
+
+    Args:
+        run: a finished run with its weights.
+        root: folder of the data sets; default ``REIDLAB_DATA``.
+
+    Raises:
+        WeightsError: the run's weights are not here.
+        DataError: see :func:`reidlab.data.load`; a set without training people.
+    """
+    dataset = data.load(run.config["dataset"], root)
+    if count := run.config.get("val_identities", 0):
+        held = hold_out_identities(dataset, count)
+        images = pd.concat([held.query, held.gallery], ignore_index=True)
+    else:
+        dataset.train_labels()  # raises, with the remedy, where there is nobody
+        images = dataset.train
+    sets = (of_run(run, frame) for frame in (images, dataset.query, dataset.gallery))
+    return PeopleFeatures(*sets, has_learned(run))
+
+
+def has_learned(run: Run) -> str:
+    """Whether a run's network, or one that it descends from, learned the calibration people."""
+    chain = run.lineage()
+    held = run.config.get("val_identities", 0)
+    for config in chain:
+        # The same number holds out the same people, whatever the run.
+        spared = held and config.get("val_identities", 0) == held
+        if config["epochs"] and config["dataset"] == run.config["dataset"] and not spared:
+            return SEEN
+    return UNKNOWN if Init.parse(chain[-1]["init"]).kind in ("reid", "run") else UNSEEN
+
+
+class Decision(NamedTuple):
+    """What is said about two images.
+
+    Attributes:
+        same: whether they are taken for one person: ``distance < threshold``.
+        distance: between their features; the smaller, the more alike.
+        threshold: of the operating point.
+        wanted_fmr: false match rate that the threshold was chosen for; None for the EER's.
+        fmr: share of pairs of different people that this threshold takes for one person, as
+            measured on the test people, across cameras.
+        fnmr: share of pairs of one person that it misses.
+    """
+
+    same: bool
+    distance: float
+    threshold: float
+    wanted_fmr: float | None
+    fmr: float
+    fnmr: float
+
+
+@dataclass(frozen=True)
+class Decider:
+    """The thresholds of one network and one distance, with their measured error rates.
+
+    Attributes:
+        run: a finished run with its weights.
+        weights_sha256: of the network's file: thresholds of other weights mean nothing.
+        dataset: on whose people all was measured.
+        distance: see :func:`reidlab.metrics.distances.known_distance`.
+        people: see :class:`PeopleFeatures`.
+        pairs: how many were counted: calibration_genuine, calibration_impostor, test_genuine,
+            test_impostor.
+        points: rows of :func:`reidlab.verification.rates.threshold_table` that have a threshold.
+        provenance: of the run: commit, versions, device, fingerprint of the images.
+    """
+
+    run: Run = field(compare=False, repr=False)
+    weights_sha256: str
+    dataset: str
+    distance: str
+    people: str
+    pairs: dict[str, int]
+    points: list[dict[str, Any]]
+    provenance: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def load(cls, run: Run) -> "Decider":
+        """What :func:`calibrate` left in a run's folder.
+
+        Raises:
+            StudyError: nothing, or it cannot be read, or it belongs to other weights.
+        """
+        file = run.path / FILE
+        again = "choose thresholds with reidlab.verification.calibrate(run)"
+        if not file.is_file():
+            raise StudyError(f"{file} is missing: run {run.name} has no thresholds yet; {again}.")
+        try:
+            decider = cls(run, **read_json(file))
+        except TypeError as error:  # other fields
+            raise StudyError(f"{file} holds no thresholds ({error}); {again} anew.") from error
+        if (found := sha256(_weights(run))) != decider.weights_sha256:
+            raise StudyError(
+                f"{file} belongs to other weights (sha256 {decider.weights_sha256[:12]}) than "
+                f"{run.path / WEIGHTS} (sha256 {found[:12]}): its thresholds mean nothing for "
+                f"this network; {again} anew."
+            )
+        return decider
+
+    def save(self) -> None:
+        """Keep it in the run's folder."""
+        kept = {part.name: getattr(self, part.name) for part in fields(self)[1:]}
+        write_json(self.run.path / FILE, kept)
+
+    def point(self, fmr: float | str) -> dict[str, Any]:
+        """The operating point for a wanted false match rate, or for ``"EER"``.
+
+        Raises:
+            ReidlabError: none was chosen for it; the message lists those that were.
+        """
+        name = fmr if isinstance(fmr, str) else point_name(fmr)
+        for point in self.points:
+            if point["point"] == name:
+                return point
+        known = ", ".join(point["point"] for point in self.points)
+        raise ReidlabError(
+            f"fmr={fmr!r}: {self.run.name} is calibrated for false match rates of {known}. Take "
+            f"one of them (as a number: 0.01 for 1 %; or {EER!r}), or calibrate with "
+            f"rates=({fmr!r},); a rate needs at least 1 / rate impostor pairs."
+        )
+
+    def decide(self, a: ImageLike, b: ImageLike, fmr: float | str = 0.001) -> Decision:
+        """Do two images show one person?
+
+        Args:
+            a: file, PIL image, or (H, W, 3) or (H, W) uint8 array: one person, cut out.
+            b: the other one.
+            fmr: which operating point, by its wanted false match rate; or ``"EER"``.
+
+        Raises:
+            DataError: an image that cannot be read.
+            ReidlabError: no such operating point, or features that are no numbers.
+        """
+        point = self.point(fmr)
+        distance = self.between(a, b)
+        rates = {key: point[key] for key in ("threshold", "wanted_fmr", "fmr", "fnmr")}
+        return Decision(distance < point["threshold"], distance, **rates)
+
+    def between(self, a: ImageLike, b: ImageLike) -> float:
+        """Distance of two images' features, the same whichever comes first."""
+        config = self.run.config
+        size = config["height"], config["width"]
+        images = torch.stack([_pixels(a, "a", *size), _pixels(b, "b", *size)])
+        features = extract(self._network, images, progress=False, **how(config)).double()
+        if bad := [name for name, row in zip("ab", features) if not row.isfinite().all()]:
+            raise ReidlabError(
+                f"the network of {self.run.name} gives features with NaN or infinite values for "
+                f"{' and '.join(bad)}: its weights ({self.run.path / WEIGHTS}) are damaged; train "
+                "the run again"
+            )
+        one, two = features.split(1)
+        # Rounding depends on the order by some units in the last place.
+        there, back = distance_to(two, self.distance)(one), distance_to(one, self.distance)(two)
+        return max(0.0, float(there + back) / 2)
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        return load_model(self.run)
+
+
+def calibrate(
+    run: Run,
+    features: PeopleFeatures | None = None,
+    distance: str = "cosine",
+    rates: tuple[float, ...] = RATES,
+    samples: int = 1000,
+    root: str | Path | None = None,
+) -> Decider:
+    """Choose thresholds on some people, measure them on the test people, and keep both.
+
+    Args:
+        run: a finished run with its weights.
+        features: of :func:`people_features`, if they are there already.
+        distance: default is the cosine: across people, the length of a feature says little.
+        rates: wanted false match rates.
+        samples: redrawn sets for the intervals.
+        root: folder of the data sets; default ``REIDLAB_DATA``.
+
+    Raises:
+        ReidlabError: see :func:`people_features` and :class:`verification.pairs.CrossCameraPairs`.
+    """
+    weights = sha256(_weights(run))
+    features = people_features(run, root) if features is None else features
+    chosen_on = count_pairs(features.calibration, distance=distance)
+    used_on = count_pairs(features.query, features.gallery, distance)
+    sets = features.query, features.gallery
+    table = threshold_table(chosen_on, *sets, distance, tuple(rates), used_on, samples)
+    points = table[table.threshold >= 0].astype(object)  # NaN is no JSON
+    decider = Decider(
+        run,
+        weights,
+        run.config["dataset"],
+        distance,
+        features.people,
+        pairs={
+            "calibration_genuine": chosen_on.num_genuine,
+            "calibration_impostor": chosen_on.num_impostor,
+            "test_genuine": used_on.num_genuine,
+            "test_impostor": used_on.num_impostor,
+        },
+        points=points.where(points.notna(), None).to_dict("records"),
+        provenance=run.provenance,
+    )
+    decider.save()
+    return decider
+
+
+def _weights(run: Run) -> Path:
+    file = run.path / WEIGHTS
+    if not file.is_file():
+        raise StudyError(
+            f"{file} is missing (weights are not in git): train run {run.name} again, in a "
+            "notebook with study.network(profile, name)."
+        )
+    return file
+
+
+def _pixels(image: ImageLike, name: str, height: int, width: int) -> Tensor:
+    """An image as the networks take it: (3, H, W) uint8, resized as datasets are."""
+    if isinstance(image, str | Path):
+        pixels = read_image(Path(image), height, width)
+    else:
+        if isinstance(image, np.ndarray):
+            shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
+            if image.dtype != np.uint8 or not shaped or 0 in image.shape:
+                raise DataError(
+                    f"{name} is an array of {image.dtype} with shape {image.shape}: expected "
+                    "uint8 with shape (height, width, 3), red first, or (height, width)"
+                )
+            image = Image.fromarray(image)
+        if not isinstance(image, Image.Image):
+            raise DataError(
+                f"{name} is a {type(image).__name__}: expected a file's path, a PIL image or a "
+                "uint8 array"
+            )
+        try:
+            rgb = image.convert("RGB")
+        except OSError as error:  # opened, but cut short
+            raise DataError(f"{name} cannot be read as an image ({error})") from error
+        if rgb.size != (width, height):
+            rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(rgb)
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)

@@ -1,0 +1,127 @@
+"""Things that are made once: whole, by one process, whatever the others do."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from reidlab.common import once
+from reidlab.common.errors import DataError
+
+
+def write_folder(scratch: Path) -> None:
+    (scratch / "in").mkdir(parents=True)
+    (scratch / "in" / "a").write_text("new")
+    (scratch / "b").write_text("new")
+
+
+def test_file_and_folder_appear_whole_and_once(tmp_path):
+    made = []
+
+    def write(scratch: Path) -> None:
+        assert not (tmp_path / "x" / "one").exists()
+        made.append(scratch.write_text("1"))
+
+    target = tmp_path / "x" / "one"
+    for _ in range(2):
+        once.make(target, target.exists, write)
+    assert target.read_text() == "1" and len(made) == 1
+    folder = tmp_path / "x" / "folder"
+    once.make(folder, folder.exists, write_folder)
+    assert (folder / "in" / "a").read_text() == "new"
+
+
+def test_a_folder_that_lacks_files_keeps_the_others(tmp_path):
+    folder = tmp_path / "folder"
+    (folder / "in").mkdir(parents=True)
+    (folder / "in" / "old").write_text("old")
+    inode = folder.stat().st_ino
+    once.make(folder, (folder / "b").exists, write_folder)
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {"in/old", "in/a", "b"} and folder.stat().st_ino == inode
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_nothing(tmp_path, error):
+    def write(scratch: Path) -> None:
+        write_folder(scratch)
+        raise error
+
+    with pytest.raises(error):
+        once.make(tmp_path / "x", lambda: False, write)
+    assert [path.name for path in tmp_path.iterdir()] == [".x.lock"]
+
+
+CODE = """
+import sys, time
+from pathlib import Path
+from reidlab.common import once
+target = Path(sys.argv[1])
+def write(scratch):
+    scratch.write_text("half")
+    time.sleep(float(sys.argv[2]))
+    scratch.write_text("whole")
+    (target.parent / "made").open("a").write("x")
+once.make(target, target.exists, write)
+"""
+
+
+def start(target: Path, seconds: float) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", CODE, str(target), str(seconds)])
+
+
+def wait_for_scratch(target: Path) -> None:
+    while not target.with_name(once.SCRATCH + target.name).exists():
+        time.sleep(0.02)
+
+
+def test_many_processes_make_it_once(tmp_path):
+    processes = [start(tmp_path / "x", 0.3) for _ in range(6)]
+    assert [process.wait() for process in processes] == [0] * 6
+    assert (tmp_path / "x").read_text() == "whole" and (tmp_path / "made").read_text() == "x"
+
+
+def test_the_holder_is_named_and_its_death_frees_the_lock(tmp_path, caplog):
+    target = tmp_path / "x"
+    victim = start(target, 60)
+    wait_for_scratch(target)
+    assert once.holder(target).startswith(f"process {victim.pid} on ")
+    victim.kill()
+    victim.wait()
+    assert list(tmp_path.glob(f"{once.SCRATCH}*")), "what a kill leaves"
+    # The next one who makes anything there takes it away, if it is nobody's any more.
+    alive = start(tmp_path / "alive", 3)
+    wait_for_scratch(tmp_path / "alive")
+    once.make(tmp_path / "y", (tmp_path / "y").exists, lambda scratch: scratch.write_text("y"))
+    assert [path.name for path in tmp_path.glob(f"{once.SCRATCH}*")] == [f"{once.SCRATCH}alive"]
+    once.make(tmp_path / "alive", (tmp_path / "alive").exists, lambda _: pytest.fail("made twice"))
+    assert alive.wait() == 0
+    assert f"is in the works by process {alive.pid} on" in caplog.text
+
+
+def test_a_place_that_is_a_file_closed_or_full_is_named(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file")
+    for place in (tmp_path / "cache" / "x", tmp_path / "cache" / "images" / "x"):
+        with pytest.raises(DataError, match=r"cache.* cannot be written: .*REIDLAB_CACHE to ano"):
+            once.make(place, lambda: False, write_folder)
+
+    def fails(number: int):
+        def write(scratch: Path) -> None:
+            raise OSError(number, os.strerror(number), str(scratch))
+
+        return write
+
+    for number in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+        with pytest.raises(DataError, match=f"cannot be written: {os.strerror(number)}"):
+            once.make(tmp_path / "y", lambda: False, fails(number))
+    with pytest.raises(OSError, match="Input/output error"):  # no fault of the place's fullness
+        once.make(tmp_path / "y", lambda: False, fails(errno.EIO))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(once.shutil, "disk_usage", lambda _: usage._replace(free=1))
+    with pytest.raises(DataError, match=r"no room for 3\.0 GB"):
+        once.make(tmp_path / "y", lambda: False, write_folder, size=3 * 10**9)
