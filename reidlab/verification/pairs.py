@@ -253,7 +253,9 @@ def count_by_identity(
 
     Args:
         thresholds: (T,) distances, ascending; memory is 8 · T · P² bytes for P persons.
-        first: and the others as in :class:`CrossCameraPairs`; distractors are left out.
+        first: as in :class:`CrossCameraPairs`; distractors are left out.
+        second: the other side; None pairs ``first`` with itself.
+        distance: of a pair.
 
     Raises:
         ReidlabError: thresholds that are not ascending numbers.
@@ -336,7 +338,8 @@ def sample_pairs(
     """All genuine pairs across cameras, and impostor pairs: all, or a random sample.
 
     Args:
-        first: and ``second`` as in :class:`CrossCameraPairs`; distractors are left out.
+        first: as in :class:`CrossCameraPairs`; distractors are left out.
+        second: the other side; None pairs ``first`` with itself.
         impostors: how many to draw, with replacement, each as likely as any other; where there
             are no more than that, each is taken once.
         seed: of the drawing.
