@@ -88,7 +88,7 @@ LAYOUT = Layout(
     title="the layout of own photographs",
     wanted=FILE,
     fits=lambda folder: (folder / FILE).is_file(),
-    source=f"{FILE} (reidlab.data.readers.own.make_csv writes it for a folder of people's folders)",
+    source=f"{FILE} (python -m reidlab own FOLDER writes it for a folder of people's folders)",
 )
 
 
