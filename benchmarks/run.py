@@ -24,13 +24,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import precision, startup, table
+from benchmarks import corruptions, precision, startup, table
 from benchmarks.images import default_dataset
 from benchmarks.memory import Peak, footprint
 from benchmarks.stages import STAGES, Stage
 from reidlab.common import paths
 from reidlab.common.errors import ReidlabError
-from reidlab.runs.folder import environment, write_json
+from reidlab.common.files import write_json
+from reidlab.runs.provenance import environment
 
 #: What a call may take before it is stopped. The table says so, and what the growth makes likely.
 MAX_MB, MAX_SECONDS = 20_000, 20 * 60
@@ -39,6 +40,7 @@ MAX_MB, MAX_SECONDS = 20_000, 20 * 60
 OTHERS: dict[str, Callable[[str], dict]] = {
     "precision": precision.measure,
     "startup": startup.measure,
+    "corruptions": corruptions.measure,
 }
 
 

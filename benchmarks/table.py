@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import figures, precision, startup
+from benchmarks import corruptions, figures, precision, startup
 from benchmarks.stages import SIZES, STAGES
 from reidlab.study.results import piped
 
@@ -34,7 +34,7 @@ def read(folder: Path) -> list[dict]:
         known = found.get(content["name"])
         if known is None or SIZES.index(content["size"]) > SIZES.index(known["size"]):
             found[content["name"]] = content
-    order = [*STAGES, "precision", "startup"]
+    order = [*STAGES, "precision", "startup", "corruptions"]
     return sorted(found.values(), key=lambda content: order.index(content["name"]))
 
 
@@ -121,10 +121,22 @@ def notes(contents: list[dict]) -> list[str]:
             if fitted := growth_fit(content, "reidlab", "seconds"):
                 line += f"; time grows as gallery^{fitted[0]:.2f}"
             said.append(line + ".")
+        if "naive" in sides:
+            pairs = content["work"]["amount"] * content["work"]["queries"]
+            ours, naive, product = (
+                sides[side]["median"] for side in ("reidlab", "naive", "product")
+            )
+            said.append(
+                f"{content['title']}: {naive / ours:.1f} times as fast as the whole network on "
+                f"every pair. Pairs a second: {pairs / ours:,.0f}, naively {pairs / naive:,.0f}; "
+                f"by OSNet's features, once they are there, {pairs / product:,.0f}."
+            )
         if content["name"] == "precision":
             said.append(precision.statement(content))
         if content["name"] == "startup":
             said.append(startup.statement(content))
+        if content["name"] == "corruptions":
+            said.append(corruptions.statement(content))
     return said
 
 

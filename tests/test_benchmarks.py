@@ -3,16 +3,28 @@
 No test measures speed.
 """
 
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
-from benchmarks import figures, memory, precision, ranking, run, startup, table
+from benchmarks import (
+    corruptions,
+    figures,
+    memory,
+    original,
+    precision,
+    ranking,
+    run,
+    startup,
+    table,
+)
 from benchmarks.stages import SIZES, STAGES
 from reidlab.common.errors import ReidlabError
 
@@ -33,6 +45,13 @@ def test_ranking_with_distractors_agrees_with_torchreid_too():
     ours = ranking.ranking_reidlab(**work)()
     assert ours == pytest.approx(ranking.ranking_torchreid(**work)(), rel=1e-6)
     assert ours["mAP"] < ranking.ranking_reidlab(amount=15_913, queries=10)()["mAP"]
+
+
+def test_pairs_score_the_same_encoded_once_or_every_time():
+    stage = STAGES["pairs"]
+    results = {which: make(**stage.sizes["tiny"])() for which, make in stage.sides.items()}
+    assert results["naive"]["mean"] != 0
+    run.require_agreement("pairs", {side: results[side] for side in ("reidlab", "naive")}, stage)
 
 
 def test_images_beyond_market_are_distractors():
@@ -377,6 +396,28 @@ def test_the_difference_of_curves_is_set_against_the_seeds(tmp_path):
     text = written(tmp_path, content("precision", growth={}) | measured)
     assert "\n- Loss of the training step (cpu, bfloat16) beside" in text
     assert (tmp_path / "precision.png").stat().st_size > 5000
+
+
+def test_corruptions_are_timed_beside_the_original_where_it_is(monkeypatch):
+    def slow(image, kind, severity, rng):
+        time.sleep(0.01)
+        return image
+
+    monkeypatch.setattr(corruptions, "KINDS", ["fog", "pixelate"])
+    monkeypatch.setattr(original, "corrupt", slow)
+    kinds = corruptions.measure("tiny")["kinds"]
+    assert kinds.keys() == {"fog", "pixelate"}
+    assert all(50 < speed["original"] < 100 for speed in kinds.values())
+    monkeypatch.setattr(original, "corrupt", lambda *_: importlib.import_module("reidlab.nothing"))
+    assert corruptions.measure("tiny")["kinds"]["fog"]["original"] is None
+
+    speeds = {"fog": {"reidlab": 300.0, "original": 100.0}}
+    speeds["pixelate"] = {"reidlab": 600.0, "original": 400.0}
+    said = corruptions.statement({"height": 128, "width": 64, "kinds": speeds})
+    # 2 / (1/300 + 1/600) = 400, beside 2 / (1/100 + 1/400) = 160.
+    assert "fog 300 (3.0x), pixelate 600 (1.5x); drawn uniformly, 400 (2.5x)" in said
+    speeds["fog"]["original"] = None
+    assert corruptions.statement({"height": 128, "width": 64, "kinds": speeds}).endswith("400.")
 
 
 def test_startup_imports_in_fresh_processes(monkeypatch):

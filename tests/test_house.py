@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "evaluation": "common recipe data models metrics runs statistics",
     "training": "common recipe data models losses metrics runs evaluation",
     "verification": "common recipe data models metrics runs evaluation",
-    "plots": "common recipe data metrics statistics evaluation verification",
+    "plots": "common recipe losses data metrics statistics evaluation verification",
     "study": "common recipe data models metrics runs evaluation training statistics plots",
     "__main__": "common recipe data evaluation study",
 }

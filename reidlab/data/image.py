@@ -41,15 +41,15 @@ def opened(file: Path) -> Iterator[Image.Image]:
         ) from error
 
 
-def read_image(file: Path, height: int, width: int) -> np.ndarray:
-    """One image file as (height, width, 3) uint8 RGB, see :func:`as_rgb`.
+def read_image(file: Path, height: int | None = None, width: int | None = None) -> np.ndarray:
+    """One image file as (height, width, 3) uint8 RGB, see :func:`as_rgb`; else its own size.
 
     Raises:
         DataError: as :func:`opened` and :func:`as_rgb`.
     """
     with opened(file) as image:
         rgb = as_rgb(image, file)
-        if rgb.size != (width, height):
+        if height is not None and rgb.size != (width, height):
             rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(rgb)
 

@@ -71,7 +71,7 @@ class ImageStore:
         if not self.files:
             raise DataError("the table lists no image; expected at least one row")
         self.shape = (len(self.files), height, width, 3)
-        self.file = paths.cache() / "images" / f"{_key(self.files, height, width)}.npy"
+        self.file = paths.cache() / "images" / f"{cache_key(self.files, f'{height}x{width}')}.npy"
         self._header = _header(self.shape)
         self._bytes = height * width * 3  # of an image
         size = len(self._header) + len(self) * (self._bytes + 4)
@@ -156,8 +156,13 @@ def _header(shape: tuple[int, ...]) -> bytes:
     return header.getvalue()
 
 
-def _key(files: list[Path], height: int, width: int) -> str:
-    digest = hashlib.sha256(f"{height}x{width}\n".encode())
+def cache_key(files: list[Path], purpose: str) -> str:
+    """Hash of what is made of image files, and of path, size and modification time of each.
+
+    Raises:
+        DataError: a file is gone.
+    """
+    digest = hashlib.sha256(f"{purpose}\n".encode())
     for file in files:
         try:
             status = file.stat()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reidlab.data.store import decode
 from reidlab.data.table import DISTRACTOR_PID, Dataset
-from reidlab.metrics.scores import FeatureSet, Ranking, evaluate, retrieve
+from reidlab.metrics.scores import FeatureSet, evaluate, retrieve
 
 #: Height and width in pixels at which colours are measured: Market-1501's own.
 SIZE = (128, 64)
@@ -55,18 +55,11 @@ def mean_colours(images: Tensor, stripes: int = 1, middle: float = 1.0) -> Tenso
     return torch.cat(parts)
 
 
-def feature_set(features: Tensor, frame: pd.DataFrame) -> FeatureSet:
-    """Features (N, D) with the pids and camids of their table."""
-    return FeatureSet(
-        features, torch.tensor(frame.pid.to_numpy()), torch.tensor(frame.camid.to_numpy())
-    )
-
-
 def colour_features(
     frame: pd.DataFrame, stripes: int = 8, size: tuple[int, int] = SIZE
 ) -> FeatureSet:
     """Mean colours of a split's images, ready for ranking."""
-    return feature_set(mean_colours(decode(frame, *size), stripes), frame)
+    return FeatureSet.of(mean_colours(decode(frame, *size), stripes), frame)
 
 
 def chance_level(query: pd.DataFrame, gallery: pd.DataFrame) -> tuple[float, float]:
@@ -106,14 +99,6 @@ def level_cameras(features: FeatureSet, gallery: FeatureSet) -> FeatureSet:
     return features._replace(features=levelled)
 
 
-def colour_ranking(dataset: Dataset, stripes: int, levelled: bool = False) -> Ranking:
-    """Rank a dataset's gallery by the Euclidean distance between mean colours."""
-    query, gallery = (colour_features(part, stripes) for part in (dataset.query, dataset.gallery))
-    if levelled:
-        query, gallery = level_cameras(query, gallery), level_cameras(gallery, gallery)
-    return evaluate(query, gallery, same_camera_rule=dataset.has_cameras)
-
-
 def difficulty(dataset: Dataset) -> pd.DataFrame:
     """What chance and mean colours score.
 
@@ -126,7 +111,10 @@ def difficulty(dataset: Dataset) -> pd.DataFrame:
     for feature, (stripes, levelled) in COLOUR_FEATURES.items():
         if levelled and not dataset.has_cameras:
             continue
-        scores = colour_ranking(dataset, stripes, levelled).summary()
+        query, gallery = (colour_features(f, stripes) for f in (dataset.query, dataset.gallery))
+        if levelled:
+            query, gallery = level_cameras(query, gallery), level_cameras(gallery, gallery)
+        scores = evaluate(query, gallery, same_camera_rule=dataset.has_cameras).summary()
         rows.append((dataset.name, feature, 3 * stripes, scores["rank1"], scores["mAP"]))
     columns = ["dataset", "feature", "dimensions", "rank1", "mAP"]
     return pd.DataFrame(rows, columns=columns).round({"rank1": 2, "mAP": 2})
@@ -165,7 +153,7 @@ def camera_against_coat(dataset: Dataset, stripes: int = 8) -> dict[str, float]:
     gallery = colour_features(dataset.gallery, stripes)
     people = torch.nonzero(gallery.pids > DISTRACTOR_PID).flatten()
     people = people[:: max(1, len(people) // 3000)]  # pairs enough, whatever the gallery's size
-    features, pids, camids = (field[people] for field in gallery)
+    features, pids, camids = gallery.subset(people)
     between = torch.cdist(features, features)
     same_pid, same_camid = pids[:, None] == pids, camids[:, None] == camids
     query = colour_features(dataset.query, stripes)

@@ -15,6 +15,8 @@ from reidlab.common.errors import DataError
 from reidlab.common.parallel import in_order
 from reidlab.common.progress import track
 from reidlab.data.batches import IMAGENET_MEAN, IMAGENET_STD
+from reidlab.data.corrupted import CorruptedImages
+from reidlab.data.corruptions import Corruption
 from reidlab.data.store import ImageStore
 from reidlab.metrics.scores import FeatureSet
 from reidlab.models.inference import fold_batch_norm, fuse
@@ -34,7 +36,7 @@ CPU_BATCH_BYTES = 8 * 2**20
 MAX_WORKERS = 8
 
 
-def of_run(run: Run, frame: pd.DataFrame) -> FeatureSet:
+def of_run(run: Run, frame: pd.DataFrame, corruption: Corruption | None = None) -> FeatureSet:
     """Features of images as a run's own evaluation makes them.
 
     Everything that scores, ranks or compares with a finished run gets its features here.
@@ -42,24 +44,32 @@ def of_run(run: Run, frame: pd.DataFrame) -> FeatureSet:
     Args:
         run: a finished run with its weights.
         frame: table with ``path``, ``pid``, ``camid``, say the gallery of a data set.
+        corruption: see :func:`embed`.
 
     Raises:
         StudyError: the run's weights are another training's.
         WeightsError: they are not here.
         DataError: see :class:`reidlab.data.store.ImageStore`.
     """
-    return of_model(load_model(run), frame, run.config)
+    return of_model(load_model(run), frame, run.config, corruption)
 
 
-def of_model(model: nn.Module, frame: pd.DataFrame, config: Mapping[str, Any]) -> FeatureSet:
+def of_model(
+    model: nn.Module,
+    frame: pd.DataFrame,
+    config: Mapping[str, Any],
+    corruption: Corruption | None = None,
+) -> FeatureSet:
     """Features of images as a recipe has them, for a network that may still be in training.
 
     Args:
         model: returns ``Features``; it is left as it is.
         frame: table with ``path``, ``pid``, ``camid``.
         config: the fields of its ``TrainConfig``.
+        corruption: see :func:`embed`.
     """
-    return embed(model, frame, config["height"], config["width"], **how(config))
+    size = config["height"], config["width"]
+    return embed(model, frame, *size, **how(config), corruption=corruption)
 
 
 def how(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,6 +128,7 @@ def embed(
     precision: str = "auto",
     keep: bool = True,
     mirror: bool = False,
+    corruption: Corruption | None = None,
 ) -> FeatureSet:
     """A split's table as features with their pids and camids, ready for ranking.
 
@@ -133,13 +144,19 @@ def embed(
         precision: see :func:`reidlab.common.device.pick`.
         keep: write the decoded images to the cache, 3 · height · width bytes an image.
         mirror: see :func:`extract`.
+        corruption: what befalls the images, at their own size, before they are resized; ``keep``
+            is then about the corrupted images.
 
     Raises:
         DataError: see :class:`reidlab.data.store.ImageStore`.
     """
     start = time.perf_counter()
     compute = pick(device, precision)
-    store = ImageStore(frame, height, width, keep)
+    store = (
+        ImageStore(frame, height, width, keep)
+        if corruption is None
+        else CorruptedImages(frame, corruption, height, width, keep)
+    )
     network = _Network(model, compute, (height, width), mirror=mirror)
     features = network.over(store.blocks(network.batch_size), store.read)
     seconds = time.perf_counter() - start

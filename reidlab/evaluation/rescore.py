@@ -9,13 +9,14 @@ computed once, and can then be ranked in any :class:`Way`. One way, by hand:
 import argparse
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
 
-from reidlab import data, study
+from reidlab import data
 from reidlab.common.errors import ReidlabError
 from reidlab.evaluation.features import of_run
 from reidlab.metrics.rerank import rerank
@@ -33,9 +34,7 @@ class Way:
         distance: see :func:`reidlab.recipe.names.minkowski_order`.
         normalised: scale every feature to length 1 first (L2 normalisation).
         reranked: re-rank by k-reciprocal neighbours, from that distance.
-        k1: of the re-ranking, see :func:`reidlab.metrics.rerank.rerank`.
-        k2: likewise.
-        lambda_value: likewise.
+        k1: of the re-ranking, as the two below, see :func:`reidlab.metrics.rerank.rerank`.
 
     >>> Way("cityblock", normalised=True).name
     'cityblock, normalised'
@@ -153,8 +152,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queries", type=int, help="so many of them, evenly; default all")
 
 
-def run(given: argparse.Namespace) -> None:
+def run(given: argparse.Namespace, network: Callable[[str, str], Run]) -> None:
     """Print the scores of a run in one way, with 95 % intervals.
+
+    Args:
+        given: see :func:`add_arguments`.
+        network: finds a run of a profile, with its weights.
 
     Raises:
         ReidlabError: an argument is malformed; or see :func:`reidlab.study.network`.
@@ -163,7 +166,7 @@ def run(given: argparse.Namespace) -> None:
     way = Way(given.distance, given.normalise, given.rerank, *settings)
     other = None if given.against is None else Way(given.against)
     _check(way, other, given.queries)  # before minutes go into features
-    features = run_features(study.network(given.profile, given.run))
+    features = run_features(network(given.profile, given.run))
     if given.queries:
         features = features.fewer(given.queries)
     ranking = rank(features, way)

@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 
 from reidlab.common.errors import ReidlabError
-from reidlab.data.store import read_image
+from reidlab.data.image import read_image
 from reidlab.data.table import DISTRACTOR_PID
-from reidlab.metrics.distances import known_distance
+from reidlab.metrics.distances import distance_to
 from reidlab.metrics.scores import FeatureSet, evaluate, retrieve
 
 #: What may stand on a rank, in words.
@@ -79,13 +79,12 @@ def triplets(query: FeatureSet, gallery: FeatureSet, distance: str = "euclidean"
         impostor, impostor_pid, impostor_camid, impostor_distance, margin (impostor's minus
         match's distance; below zero the network is fooled).
     """
-    prepare, to_distance = known_distance(distance)
-    block_distance = prepare(gallery.features)
+    block_distance = distance_to(gallery.features, distance)
     pids, camids = gallery.pids, gallery.camids
     parts = []
     for start in range(0, len(query.pids), BLOCK):
         block = slice(start, start + BLOCK)
-        values = to_distance(block_distance(query.features[block]))
+        values = block_distance(query.features[block])
         pid, camid = query.pids[block, None], query.camids[block, None]
         same = pids == pid
         match = values.masked_fill(~same | (camids == camid), torch.inf).min(1)
@@ -188,7 +187,7 @@ def first_answers(query: FeatureSet, gallery: FeatureSet, found: pd.DataFrame) -
 
     Args:
         query: features of the queries (only pids and camids are read).
-        gallery: likewise.
+        gallery: features of the gallery (the same).
         found: of :func:`answers`.
 
     Returns:
@@ -231,7 +230,10 @@ def camera_pairs(
         for in_camera in gallery.camids.unique().tolist():
             if from_camera == in_camera:
                 continue
-            part = _of_camera(query, from_camera), _of_camera(gallery, in_camera)
+            part = (
+                query.subset(query.camids == from_camera),
+                gallery.subset(gallery.camids == in_camera),
+            )
             row = {"query_camera": from_camera, "gallery_camera": in_camera, "queries": 0}
             if torch.isin(part[0].pids, part[1].pids).any():
                 ranking = evaluate(*part, distance=distance, max_rank=1)
@@ -241,11 +243,6 @@ def camera_pairs(
     columns = ["query_camera", "gallery_camera", "queries", "rank1", "mAP"]
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values(columns[:2]).reset_index(drop=True)
-
-
-def _of_camera(images: FeatureSet, camera: int) -> FeatureSet:
-    here = images.camids == camera
-    return FeatureSet(*(column[here] for column in images))
 
 
 def by_camera(per_query: pd.DataFrame) -> pd.DataFrame:
@@ -277,11 +274,10 @@ def pair_distances(
     if most < 1:
         raise ReidlabError(f"most is {most}; at least one query is needed")
     chosen = torch.linspace(0, len(query.pids) - 1, min(most, len(query.pids))).round().long()
-    prepare, to_distance = known_distance(distance)
-    block_distance = prepare(gallery.features)
+    block_distance = distance_to(gallery.features, distance)
     matches, others = [], []
     for index in chosen.split(BLOCK):
-        values = to_distance(block_distance(query.features[index]))
+        values = block_distance(query.features[index])
         same = gallery.pids == query.pids[index, None]
         seen = gallery.camids == query.camids[index, None]
         matches.append(values[same & ~seen].numpy())

@@ -30,7 +30,7 @@ BLOCK = 2**23
 # The centre of features farther from 0 than this, in squared multiples of their spread, is moved
 # to 0: float32 would keep less than four digits of a distance. Features of networks are at 0.1 to
 # 30; what that rounds is left as everybody rounds it.
-FAR_OUT = 1000
+FAR_OUT = 100
 # A product with fewer queries than this spends its time on reading the gallery.
 MIN_ROWS = 96
 
@@ -206,7 +206,9 @@ DISTANCES: dict[str, tuple[Callable[[Tensor], BlockDistance], Callable[[Tensor],
 }
 
 
-def known_distance(name: str) -> tuple[Callable[[Tensor], BlockDistance], Callable]:
+def known_distance(
+    name: str, ties: bool = True
+) -> tuple[Callable[[Tensor], BlockDistance], Callable]:
     """What makes the distance of this name, as an entry of `DISTANCES`.
 
     Images of the gallery with equal features are at exactly equal distances of a query, wherever
@@ -215,6 +217,7 @@ def known_distance(name: str) -> tuple[Callable[[Tensor], BlockDistance], Callab
     Args:
         name: see :func:`reidlab.recipe.names.minkowski_order`. Below order 1 the Minkowski
             distance (Σ |q - g|ᵖ)^(1/p) breaks the triangle inequality, but still orders a gallery.
+        ties: False spares looking for equal images, where a gallery is used for one query only.
 
     Raises:
         ReidlabError: there is no such distance.
@@ -227,12 +230,12 @@ def known_distance(name: str) -> tuple[Callable[[Tensor], BlockDistance], Callab
     prepare, to_distance = DISTANCES[name.partition(":")[0]]
     if ":" in name:
         prepare = lambda gf: _minkowski(gf, order)  # noqa: E731
-    return lambda gf: _tied(prepare(gf), gf), to_distance
+    return (lambda gf: _tied(prepare(gf), gf)) if ties else prepare, to_distance
 
 
-def distance_to(gf: Tensor, name: str) -> Callable[[Tensor], Tensor]:
+def distance_to(gf: Tensor, name: str, ties: bool = True) -> Callable[[Tensor], Tensor]:
     """The distance of this name to a gallery (G, D), as a function: (B, D) -> (B, G)."""
-    prepare, to_distance = known_distance(name)
+    prepare, to_distance = known_distance(name, ties)
     order = prepare(gf)
     return lambda qf: to_distance(order(qf.to(gf)))
 

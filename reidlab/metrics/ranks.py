@@ -160,7 +160,7 @@ def require_matches(query: FeatureSet, gallery: FeatureSet, same_camera_rule: bo
 
     Args:
         query: The query set; its features are not looked at.
-        gallery: The gallery, likewise.
+        gallery: The gallery set; neither are its features.
         same_camera_rule: Remove the gallery images of a query's identity and camera.
 
     Raises:
@@ -349,7 +349,8 @@ def checked_labels(images: FeatureSet, name: str, count: int) -> list[np.ndarray
                 f"{name}.{field} has shape {label.shape}, but there are {count} images: one is "
                 "needed for each"
             )
-        whole = label.astype(np.int64)
+        with np.errstate(invalid="ignore"):  # NaN, which is told below
+            whole = label.astype(np.int64)
         if (wrong := np.flatnonzero(whole != label)).size:
             raise ReidlabError(
                 f"{name}.{field} holds {label[wrong[0]]} in row {wrong[0]}: identities and "

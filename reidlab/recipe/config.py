@@ -33,6 +33,7 @@ RANGES = {
     "flip": _SHARE,
     "pad": _FROM_0,
     "erase": _SHARE,
+    "corrupt_share": _SHARE,
     "val_fraction": _BELOW_1,
     "val_identities": _FROM_0,
     # A training draws from seed * 10,000 + epoch, which has to fit into 64 bits.
@@ -113,6 +114,9 @@ class TrainConfig:
         flip: probability of a horizontal flip.
         pad: zero padding in pixels around an image before the random crop.
         erase: probability of random erasing.
+        corrupt: a kind or family of :data:`reidlab.recipe.names.CORRUPTIONS`, or ``any``, as
+            augmentation, of a drawn severity and before the others; "" is none.
+        corrupt_share: probability of an image to be corrupted then.
         val_fraction: share of each training identity's images held out for validation.
         val_identities: so many training identities are held out whole, and the evaluation is on
             them instead of on query and gallery: for choosing a recipe without the test set.
@@ -151,6 +155,8 @@ class TrainConfig:
     flip: float = 0.5
     pad: int = 10
     erase: float = 0.0
+    corrupt: str = ""
+    corrupt_share: float = 0.5
     val_fraction: float = 0.1
     val_identities: int = 0
     eval_every: int = 1
@@ -173,6 +179,8 @@ class TrainConfig:
             if not accepts(getattr(self, name)):
                 raise ReidlabError(f"{name}={getattr(self, name)!r}: expected {expected}.")
         names.minkowski_order(self.distance)
+        if self.corrupt and self.corrupt not in (known := names.corruptions()):
+            raise ReidlabError(unknown("corrupt=", self.corrupt, known))
         Init.parse(self.init)
         self._check_schedule()
         self._check_losses()

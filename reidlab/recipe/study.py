@@ -243,6 +243,16 @@ class Study:
             raise StudyError(unknown(f"profile {self.name}: run ", run, self.runs))
         return self.runs[run]
 
+    def notebook_of(self, name: str) -> PlannedNotebook:
+        """A notebook by its name.
+
+        Raises:
+            StudyError: the study has no such notebook.
+        """
+        if name not in self.notebooks:
+            raise StudyError(unknown(f"profile {self.name}: notebook ", name, self.notebooks))
+        return self.notebooks[name]
+
     def source_seed(self, run: str, seed: int) -> int:
         """Which seed of the run that it starts from a training of ``run`` starts from."""
         return source_seed(self[self[run].start.run].seeds, seed)

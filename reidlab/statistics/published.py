@@ -47,11 +47,9 @@ EVIDENCE = {
 
 NOT_STATED = "not stated"
 
-#: Our names of real data sets, as the literature writes them. CUHK03 is used here with a split of
-#: its own, so that no published row belongs to it.
+#: Our names of real data sets, as the literature writes them; CUHK03 with the new protocol.
 DATASETS = {
     "market1501": "Market-1501",
-    "cuhk03-market-layout": "CUHK03, own split",
     "cuhk03-detected": "CUHK03 detected",
     "cuhk03-labeled": "CUHK03 labeled",
     "dukemtmc": "DukeMTMC-reID",
@@ -150,43 +148,27 @@ def _size(frame: pd.DataFrame) -> pd.Series:
 def settings(runs: Runs) -> pd.DataFrame:
     """Our recipes in the words of the literature, with their mean scores.
 
+    A recipe of 0 epochs evaluates what it starts from: its data, epochs and optimiser are those of
+    the training behind it. One that starts from another recipe or a checkpoint has as ``init`` the
+    set that this was trained on.
+
     Args:
         runs: recipes by name; those that others start from must be among them.
 
     Returns:
-        :func:`described`.
+        One row a recipe: run, network, trained_on, dataset, init, epochs (NA: not known), size,
+        distance, optimizer, trained_by, mirror_image, rank1, mAP.
     """
-    scores = score_table(runs)[["row", "rank1", "mAP"]].rename(columns={"row": "run"})
-    recipes = pd.DataFrame([shared_settings(some) for some in runs.values()])
-    return described(pd.concat([scores, recipes], axis="columns"))
-
-
-def described(scores: pd.DataFrame) -> pd.DataFrame:
-    """Runs in the words of the literature.
-
-    A run of 0 epochs evaluates what it starts from: its data, epochs and optimiser are those of
-    the training behind it. A run that starts from another run or checkpoint has as ``init`` the
-    set that this was trained on.
-
-    Args:
-        scores: one row a run: run, model, dataset, init, epochs, height, width, distance, rank1
-            and mAP; where there are the columns, optimizer and flip_test.
-
-    Returns:
-        One row a run: run, network, trained_on, dataset, init, epochs (NA: not known), size,
-        distance, optimizer, mirror_image, trained_by, rank1, mAP.
-    """
-    rows = {row["run"]: row for row in scores.to_dict("records")}
+    recipes = {name: shared_settings(some) for name, some in runs.items()}
     ours = []
-    for name, row in rows.items():
-        mirror = {True: "yes", False: "no"}.get(row.get("flip_test"), NOT_STATED)
-        origin = _origin(lineage(row, rows.get))
+    for (name, recipe), row in zip(recipes.items(), score_table(runs).to_dict("records")):
+        origin = _origin(lineage(recipe, recipes.get))
         ours.append(
             {"run": name, "network": row["model"], "trained_on": origin["trained_on"]}
             | {"dataset": DATASETS.get(row["dataset"], row["dataset"]), "init": origin["init"]}
-            | {"epochs": origin["epochs"], "size": f"{row['height']}x{row['width']}"}
-            | {"distance": row["distance"], "optimizer": origin["optimizer"]}
-            | {"mirror_image": mirror, "trained_by": origin["trained_by"]}
+            | {"epochs": origin["epochs"], "size": row["size"], "distance": recipe["distance"]}
+            | {"optimizer": origin["optimizer"], "trained_by": origin["trained_by"]}
+            | {"mirror_image": "yes" if recipe["flip_test"] else "no"}
             | {score: row[score] for score in ("rank1", "mAP")}
         )
     return pd.DataFrame(ours).astype({"epochs": "Int64"})
@@ -209,7 +191,7 @@ def _origin(chain: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "trained_on": DATASETS.get(config["dataset"], config["dataset"]),
                 "init": origin["init"] if before == "nothing" else before,
                 "epochs": config["epochs"],
-                "optimizer": config.get("optimizer", NOT_STATED),
+                "optimizer": config["optimizer"],
                 "trained_by": OURS,
             }
     return origin

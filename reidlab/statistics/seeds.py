@@ -256,8 +256,8 @@ def shared_settings(runs: Sequence[Run]) -> dict[str, Any]:
         differs = [name for name in config if config[name] != configs[0][name]]
         if differs:
             raise StudyError(
-                f"{run.name} and {runs[0].name} differ in {', '.join(differs)}: the runs of one "
-                "row may differ in their seed alone."
+                f"{run.name} (seed {run.seed}) and {runs[0].name} (seed {runs[0].seed}) differ in "
+                f"{', '.join(differs)}: the runs of one row may differ in their seed alone."
             )
     return configs[0]
 
@@ -316,7 +316,7 @@ def training_of(run: Run) -> pd.DataFrame:
         if not (folder / "config.json").is_file():
             return run.history
         config = read_json(folder / "config.json")
-    return pd.read_csv(folder / "history.csv") if config["epochs"] else run.history
+    return run.history if folder == run.path else pd.read_csv(folder / "history.csv")
 
 
 def score_table(runs: Runs) -> pd.DataFrame:
@@ -438,8 +438,8 @@ def _comparison(
     first, second = (sorted(runs, key=lambda run: run.config["seed"]) for runs in (first, second))
     if [run.config["seed"] for run in first] != [run.config["seed"] for run in second]:
         raise StudyError(
-            f"{first[-1].name} and {second[-1].name} belong to recipes that were trained with "
-            "different seeds. Give both the same `seeds` in the profile."
+            f"{first[-1].name} and {second[-1].name} were trained with different seeds. Give both "
+            "the same `seeds` in the study."
         )
     before, after = shared_settings(first), shared_settings(second)
     found = seed_difference(

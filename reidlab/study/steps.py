@@ -9,6 +9,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from reidlab import data
@@ -135,6 +136,21 @@ def train(study: Study, name: str, seed: int, weights: bool = False) -> Run:
     return run
 
 
+def train_all(study: Study, names: Iterable[str], seed: int | None = None) -> None:
+    """Train runs with all their seeds, or with one.
+
+    Raises:
+        StudyError: no such run or seed.
+    """
+    for name in names:
+        seeds = study[name].seeds
+        if seed is not None and seed not in seeds:
+            known = ", ".join(map(str, seeds))
+            raise StudyError(f"run {name!r} has no seed {seed}. It has: {known}.")
+        for each in seeds if seed is None else [seed]:
+            train(study, name, each)
+
+
 RESTS_ON = ".rests-on.json"
 
 
@@ -239,11 +255,7 @@ def execute(study: Study, name: str) -> None:
     Raises:
         StudyError: the study has no such notebook, or a cell failed.
     """
-    if name not in study.notebooks:
-        raise StudyError(
-            f"Profile {study.name} has no notebook {name!r}. "
-            f"It has: {', '.join(study.notebooks) or 'none'}."
-        )
+    study.notebook_of(name)
     log.info("notebook %s", name)
     output = study.results / "notebooks" / f"{name}.ipynb"
     parameters = study.parameters(name)

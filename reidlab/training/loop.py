@@ -24,6 +24,7 @@ from reidlab.common.files import replacing, sha256, write_json
 from reidlab.common.locks import alone
 from reidlab.common.progress import track
 from reidlab.data.batches import erase, flip_and_crop, hold_out, normalise, take
+from reidlab.data.corruptions import corrupt_some
 from reidlab.data.holdout import hold_out_identities
 from reidlab.data.store import decode
 from reidlab.data.table import Dataset
@@ -240,7 +241,10 @@ class _Training:
     def _batch(self, images: Tensor, index: Tensor, rng: np.random.Generator) -> Tensor:
         """Augmented, normalised images of a batch, where the network is."""
         config = self.config
-        batch = self.compute.send(take(images, index.to(images.device)))
+        batch = take(images, index.to(images.device))
+        if config.corrupt:
+            batch = corrupt_some(batch, config.corrupt, config.corrupt_share, rng)
+        batch = self.compute.send(batch)
         pad = round(config.pad * images.shape[2] / config.height)
         return erase(normalise(flip_and_crop(batch, config.flip, pad, rng)), config.erase, rng)
 

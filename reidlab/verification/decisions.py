@@ -19,7 +19,7 @@ from reidlab import data
 from reidlab.common.errors import DataError, ReidlabError, StudyError
 from reidlab.common.files import read_json, sha256, write_json
 from reidlab.data.holdout import hold_out_identities
-from reidlab.data.store import read_image
+from reidlab.data.image import as_rgb, read_image
 from reidlab.evaluation.features import extract, how, of_run
 from reidlab.metrics.distances import distance_to
 from reidlab.metrics.ranks import FeatureSet
@@ -296,10 +296,8 @@ def _pixels(image: ImageLike, name: str, height: int, width: int) -> Tensor:
                 "uint8 array"
             )
         try:
-            rgb = image.convert("RGB")
+            rgb = as_rgb(image, name)
         except OSError as error:  # opened, but cut short
             raise DataError(f"{name} cannot be read as an image ({error})") from error
-        if rgb.size != (width, height):
-            rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(rgb)
+        pixels = np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)

@@ -6,7 +6,7 @@ Their distances come in blocks and are counted, block by block, between threshol
 Neighbouring thresholds differ by 1/8192 of their value at most.
 
 A **genuine** pair shows one person in two cameras; an **impostor** pair two persons, in two
-cameras likewise. Pairs within one camera are left out of both: there the background alone tells
+cameras too. Pairs within one camera are left out of both: there the background alone tells
 much, and nobody needs a network for what a tracker does.
 """
 
@@ -36,7 +36,7 @@ class PairCounts:
     Attributes:
         thresholds: (T,) float64, ascending; the first accepts no pair, the last accepts all.
         genuine: (T,) int64, genuine pairs with a distance below each.
-        impostor: (T,) int64, impostor pairs likewise.
+        impostor: (T,) int64, impostor pairs with a distance below each.
     """
 
     thresholds: np.ndarray
@@ -200,16 +200,8 @@ def count_pairs(
     """Count all pairs across cameras by distance, exactly.
 
     Time is about that of the distances; memory is a few times that of one block of them, 32 MiB,
-    whatever the number of pairs.
-
-    Args:
-        first: see :class:`CrossCameraPairs`.
-        second: likewise.
-        distance: likewise.
-        distractors: likewise.
-
-    Raises:
-        ReidlabError: see :class:`CrossCameraPairs`.
+    whatever the number of pairs. Arguments and errors are
+    those of :class:`CrossCameraPairs`.
 
     >>> people = FeatureSet(torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([1, 1, 2]),
     ...     torch.tensor([1, 2, 2]))
@@ -261,12 +253,12 @@ def count_by_identity(
 
     Args:
         thresholds: (T,) distances, ascending; memory is 8 · T · P² bytes for P persons.
-        first: see :class:`CrossCameraPairs`; distractors are left out.
-        second: likewise.
-        distance: likewise.
+        first: as in :class:`CrossCameraPairs`; distractors are left out.
+        second: the other side; None pairs ``first`` with itself.
+        distance: of a pair.
 
     Raises:
-        ReidlabError: see :class:`CrossCameraPairs`; thresholds that are not ascending numbers.
+        ReidlabError: thresholds that are not ascending numbers.
     """
     thresholds = np.asarray(thresholds, dtype=np.float64)
     if not len(thresholds) or not (np.diff(thresholds) >= 0).all():
@@ -346,8 +338,8 @@ def sample_pairs(
     """All genuine pairs across cameras, and impostor pairs: all, or a random sample.
 
     Args:
-        first: see :class:`CrossCameraPairs`; distractors are left out.
-        second: likewise.
+        first: as in :class:`CrossCameraPairs`; distractors are left out.
+        second: the other side; None pairs ``first`` with itself.
         impostors: how many to draw, with replacement, each as likely as any other; where there
             are no more than that, each is taken once.
         seed: of the drawing.
@@ -417,6 +409,6 @@ def sampled_distances(
     numbers, counts = pairs.first[order].unique_consecutive(return_counts=True)
     # One image with all its partners at a time.
     for number, here in zip(numbers.tolist(), order.split(counts.tolist())):
-        partners = distance_to(second.features[pairs.second[here]], distance)
+        partners = distance_to(second.features[pairs.second[here]], distance, ties=False)
         out[here] = partners(first.features[number : number + 1])[0].float().clamp(min=0)
     return out.numpy()

@@ -8,6 +8,7 @@ import torch
 from reidlab.data import load, read_junk
 from reidlab.data.store import decode
 from reidlab.evaluation import difficulty
+from reidlab.metrics.ranks import FeatureSet
 from reidlab.metrics.scores import evaluate
 
 
@@ -37,8 +38,8 @@ def test_chance_level_is_what_random_features_score_on_average():
     for seed in range(300):
         torch.manual_seed(seed)
         ranking = evaluate(
-            difficulty.feature_set(torch.randn(len(query), 4), query),
-            difficulty.feature_set(torch.randn(len(gallery), 4), gallery),
+            FeatureSet.of(torch.randn(len(query), 4), query),
+            FeatureSet.of(torch.randn(len(gallery), 4), gallery),
         )
         assert ranking.num_valid == 40
         scores.append((ranking.rank(1), ranking.mAP))
@@ -70,13 +71,11 @@ def test_difficulty_of_images_whose_colour_tells_the_person(tmp_path, own_cache)
 
 
 def test_levelling_takes_a_tint_off_and_touches_nothing_else():
-    gallery = difficulty.feature_set(
+    gallery = FeatureSet.of(
         torch.tensor([[1.0, 2], [3, 2], [10, 10], [12, 14]]),
         pd.DataFrame({"pid": [1, 2, 1, 2], "camid": [1, 1, 2, 2]}),
     )
-    query = difficulty.feature_set(
-        torch.tensor([[11.0, 12]]), pd.DataFrame({"pid": [1], "camid": [2]})
-    )
+    query = FeatureSet.of(torch.tensor([[11.0, 12]]), pd.DataFrame({"pid": [1], "camid": [2]}))
     assert difficulty.level_cameras(query, gallery).features.tolist() == [[0, 0]]
     levelled = difficulty.level_cameras(gallery, gallery).features
     assert levelled.tolist() == [[-1, 0], [1, 0], [-1, -2], [1, 2]]

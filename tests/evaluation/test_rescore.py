@@ -145,7 +145,7 @@ def test_the_command_of_a_difference_prints_it(a_run, sets, queries, capsys):
         (["smoke", "a-none", "cosine", "--queries", "0"], "--queries 0: at least one"),
         (["smoke", "a-none", "hamming"], "distance is 'hamming'; known are euclidean"),
         (["smoke", "a-none", "minkowski:0"], "must be a number from 0.1 up"),
-        (["smoke", "a-nine", "cosine"], "Profile smoke has no run 'a-nine'. It has: a-none"),
+        (["smoke", "a-nine", "cosine"], "profile smoke: run 'a-nine' is not known"),
         (["nowhere", "a-none", "cosine"], "nowhere"),
     ],
 )
@@ -176,7 +176,7 @@ def test_an_unknown_distance_is_named_in_a_way(sets):
         ("distances = ['euclidean', 'hamming']", "'hamming'; known are euclidean"),
         ("orders = [2, 0]", "'minkowski:0': the order .* must be a number from 0.1 up"),
         ("orders = [-1]", "'minkowski:-1'"),
-        ("runs = ['a-nine']", "Profile smoke has no run 'a-nine'"),
+        ("runs = ['a-nine']", "profile smoke: run 'a-nine' is not known"),
         ("profile = 'nowhere'", "nowhere"),
     ],
 )

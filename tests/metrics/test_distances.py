@@ -7,8 +7,10 @@ import torch
 from scipy.spatial.distance import cdist
 
 from reidlab.common.errors import ReidlabError
-from reidlab.metrics.distances import DISTANCES, feature_blocks, known_distance
+from reidlab.metrics import distances
+from reidlab.metrics.distances import DISTANCES, distance_to, feature_blocks, known_distance
 from reidlab.metrics.scores import evaluate, retrieve
+from reidlab.recipe import names
 from tests.metrics.test_scores import pairwise, random_sets
 
 
@@ -67,12 +69,69 @@ def test_minkowski_does_not_depend_on_the_block():
     assert torch.equal(together[1:], block_distance(query.features[1:]))
 
 
-@pytest.mark.parametrize("order", ["1.5", "3", "7"])
-def test_equal_images_are_at_equal_distances(order):
+EVERY = [*DISTANCES, "minkowski:1.5", "minkowski:7", "minkowski:inf"]
+
+
+@pytest.mark.parametrize("distance", EVERY)
+@pytest.mark.parametrize("offset", [0, 1e4])
+@pytest.mark.parametrize("block", [1, 2000, 10**8])
+def test_equal_images_are_at_equal_distances_wherever_they_stand(
+    monkeypatch, distance, offset, block
+):
+    monkeypatch.setattr(distances, "BLOCK", block)
+    monkeypatch.setattr(distances, "MIN_ROWS", 1)
     query, gallery = random_sets(seed=23, num_gallery=211, dim=37)
-    twice = torch.cat([gallery.features, gallery.features])
-    found = known_distance(f"minkowski:{order}")[0](twice)(query.features)
-    assert torch.equal(found[:, :211], found[:, 211:])
+    features = gallery.features + offset
+    features[5, 3] = 0.0
+    where = torch.randperm(3 * 211, generator=torch.Generator().manual_seed(0))
+    copies = torch.cat([features] * 3)
+    copies[-206, 3] = -0.0  # of the last copy of image 5
+    shuffled = torch.empty_like(copies)
+    shuffled[where] = copies
+    found = torch.cat([b.clone() for b in feature_blocks(query.features, shuffled, distance)])
+    first, *others = found[:, where].split(211, dim=1)
+    assert all(torch.equal(first, other) for other in others)
+    assert first.unique().numel() > 1000
+
+
+def test_only_equal_rows_are_taken_for_equal():
+    features = torch.randint(0, 2, (500, 6), generator=torch.Generator().manual_seed(0)).float()
+    again, first = distances._repeated(features)
+    _, kind = features.unique(dim=0, return_inverse=True)
+    expected = [(i, int((kind == kind[i]).nonzero()[0])) for i in range(500)]
+    assert list(zip(again.tolist(), first.tolist())) == [p for p in expected if p[0] != p[1]]
+    assert len(again) == 500 - 64
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine", "correlation"])
+@pytest.mark.parametrize("offset", [3, 30, 1000, 10_000])
+def test_a_large_common_offset_costs_no_digits(distance, offset):
+    """Against float64 on the very same features: their own rounding is not what is tested."""
+    query, gallery = random_sets(seed=25, dim=128, num_gallery=400)
+    away = torch.randn(128, generator=torch.Generator().manual_seed(1)) * offset
+    sets = [s._replace(features=s.features + away) for s in (query, gallery)]
+    expected = pairwise(*sets, distance)
+    found = distance_to(sets[1].features, distance)(sets[0].features)
+    # A unit vector is known to 2**-24 of its length, and so is the least distance it can have.
+    known = 1e-4 if distance == "euclidean" else 1e-4 + 2e-7 / np.sqrt(np.median(expected))
+    np.testing.assert_allclose(found, expected, rtol=known)
+    ranking = evaluate(*sets, distance)
+    assert ranking.mAP == pytest.approx(evaluate(*sets, expected).mAP, abs=0.002)
+
+
+@pytest.mark.parametrize("distance", ["cosine", "correlation"])
+def test_angles_do_not_depend_on_the_length_of_features(distance):
+    query, gallery = random_sets(seed=26, dim=64)
+    expected = pairwise(query, gallery, distance)
+    scales = 10.0 ** torch.arange(-25, 6).repeat(10)[:300, None]
+    found = distance_to(gallery.features * scales, distance)(query.features * 1e-20)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def test_the_names_are_those_of_the_recipe():
+    assert tuple(DISTANCES) == names.DISTANCES
+    with pytest.raises(ReidlabError, match="known are"):
+        known_distance("cosine:2")
 
 
 def test_minkowski_of_features_that_are_all_zero():

@@ -369,6 +369,14 @@ def test_no_valid_query_is_explained():
         (lambda q, g: (q._replace(features=q.features[:, 1:]), g), "query.* 7 dim.* 8: "),
         (lambda q, g: (q._replace(features=q.features[0]), g), r"query.features.*\(8,\)"),
         (lambda q, g: (q._replace(features=q.features.long()), g), "query.features.*int64"),
+        (
+            lambda q, g: (q, g._replace(pids=g.pids + 0.5)),
+            r"gallery.pids holds \d+\.5 in row 0.*whole numbers",
+        ),
+        (
+            lambda q, g: (q._replace(camids=q.camids * torch.nan), g),
+            r"query.camids holds nan in row 0",
+        ),
     ],
 )
 def test_malformed_input_is_named(make, message):
@@ -377,6 +385,13 @@ def test_malformed_input_is_named(make, message):
         evaluate(query, gallery)
     with pytest.raises(ReidlabError, match=message):
         retrieve(query, gallery)
+
+
+def test_whole_numbers_may_come_as_floats():
+    query, gallery = random_sets(seed=8)
+    expected = evaluate(query, gallery)
+    found = evaluate(query._replace(pids=query.pids.double()), gallery)
+    pd.testing.assert_frame_equal(found.per_query, expected.per_query)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

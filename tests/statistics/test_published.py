@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from reidlab.common.errors import DataError, StudyError
-from reidlab.models.baseline import report_counts
+from reidlab.models.as_coded import report_counts
 from reidlab.statistics import published as pub
 from reidlab.statistics.published import (
     PAPERS,
@@ -145,8 +145,8 @@ def scores():
         | run("market-msmt17", checkpoint.format("msmt17"))
         | run("published-market1501", checkpoint.format("market1501"), 0, rank1=91.2, mAP=74.9)
         | run("published-msmt17", checkpoint.format("msmt17"), 0)
-        | run("market-on-cuhk03", "run:market-none", 0, "cuhk03-market-layout")
-        | run("cuhk03-to-market", "run:market-on-cuhk03")
+        | run("market-on-other", "run:market-none", 0, "market-layout")
+        | run("other-to-market", "run:market-on-other")
         | run("a-none", dataset="synthetic-a")
     )
 
@@ -160,11 +160,11 @@ def test_settings_follow_a_run_to_its_source(scores):
     assert checkpoint[["trained_on", "init"]].tolist() == ["Market-1501", "imagenet"]
     assert (checkpoint.epochs, checkpoint.optimizer) == (180, "amsgrad")
     assert (checkpoint.trained_by, ours.trained_by["market-msmt17"]) == (pub.THEIRS, pub.OURS)
-    assert ours.loc["market-on-cuhk03", ["epochs", "trained_by"]].tolist() == [10, pub.OURS]
+    assert ours.loc["market-on-other", ["epochs", "trained_by"]].tolist() == [10, pub.OURS]
     assert ours.loc["published-msmt17", "trained_on"] == msmt17
-    assert ours.loc["market-on-cuhk03", "trained_on"] == "Market-1501"
-    assert ours.loc["market-on-cuhk03", "dataset"] == "CUHK03, own split"
-    assert ours.loc["cuhk03-to-market", "init"] == "Market-1501"
+    assert ours.loc["market-on-other", "trained_on"] == "Market-1501"
+    assert ours.loc["market-on-other", "dataset"] == "market-layout"
+    assert ours.loc["other-to-market", "init"] == "Market-1501"
 
 
 def test_a_checkpoint_stands_beside_its_own_number(scores, rows):
@@ -200,9 +200,9 @@ def test_direct_transfer_stands_beside_direct_transfer_only(scores, rows):
     assert "MSMT17 (all 4,101 ids)" in transfer.differs.iloc[0]
 
 
-def test_generated_people_and_our_cuhk03_stand_alone(scores, rows):
+def test_generated_people_and_a_set_of_ones_own_stand_alone(scores, rows):
     pairs = pub.beside(scores, rows).set_index("run")
-    for name in ("a-none", "market-on-cuhk03"):
+    for name in ("a-none", "market-on-other"):
         assert pairs.loc[name, "published"] == "none"
         assert pd.isna(pairs.loc[name, "mAP_minus"])
 

@@ -9,8 +9,9 @@ import pytest
 from scipy import stats
 
 from reidlab.common.errors import ReidlabError, StudyError
+from reidlab.common.files import write_json
 from reidlab.recipe.config import TrainConfig
-from reidlab.runs.folder import Run, write_json
+from reidlab.runs.folder import Run
 from reidlab.statistics.bootstrap import paired_difference
 from reidlab.statistics.seeds import (
     FEW_SEEDS,
@@ -43,7 +44,7 @@ def run(name: str, gain: float = 0.0, seed: int = 0, accuracy: float = 99.0, **s
     config = dataclasses.asdict(TrainConfig(seed=seed, **settings))
     history = pd.DataFrame({"train_seconds": [60.0, 60.0], "train_accuracy": [1.0, accuracy]})
     history = history[: 2 * bool(config["epochs"])]
-    return Run(Path(f"{name}-s{seed}"), config, history, metrics, per_query, {})
+    return Run(Path(f"runs/{name}/seed-{seed}"), config, history, metrics, per_query, {})
 
 
 def family(name: str, gain: float = 0.0, seeds=(0, 1, 2), **settings) -> list[Run]:
@@ -129,11 +130,6 @@ def test_slips_in_words():
     assert in_words({}) == ""
 
 
-def test_source_of_the_same_seed_is_no_difference():
-    runs = [run("tuned", seed=seed, init=f"run:home-s{seed}") for seed in (0, 3)]
-    assert shared_settings(runs)["init"] == "run:home"
-
-
 def test_run_older_than_a_setting_is_still_of_the_row():
     old, new = run("old"), run("new", seed=1)
     del old.config["center_lr"]
@@ -141,7 +137,7 @@ def test_run_older_than_a_setting_is_still_of_the_row():
 
 
 def test_unlike_rows_are_refused():
-    with pytest.raises(StudyError, match=r"b-s1 and a-s0 differ in erase"):
+    with pytest.raises(StudyError, match=r"b \(seed 1\) and a \(seed 0\) differ in erase"):
         score_table({"mixed": [run("a"), run("b", seed=1, erase=0.5)]})
     with pytest.raises(StudyError, match="trained with different seeds"):
         ablation_table({"a": family("a", seeds=[0]), "b": family("b", seeds=[1])})
@@ -184,15 +180,15 @@ def test_verdict_is_by_the_corrected_p_of_its_table():
 
 def test_training_accuracy_of_an_evaluation_is_that_of_the_run_behind_it(tmp_path):
     trained, once, twice = (
-        dataclasses.replace(run(name, **settings), path=tmp_path / f"{name}-s0")
+        dataclasses.replace(run(name, **settings), path=tmp_path / name / "seed-0")
         for name, settings in {
             "trained": {},
-            "once": {"epochs": 0, "init": "run:trained-s0"},
-            "twice": {"epochs": 0, "init": "run:once-s0", "flip_test": True},
+            "once": {"epochs": 0, "init": "run:trained"},
+            "twice": {"epochs": 0, "init": "run:once", "flip_test": True},
         }.items()
     )
     for each in (trained, once):
-        each.path.mkdir()
+        each.path.mkdir(parents=True)
         write_json(each.path / "config.json", each.config)
         each.history.to_csv(each.path / "history.csv", index=False)
     table = score_table({each.name: [each] for each in (trained, once, twice)})

@@ -143,7 +143,7 @@ def test_bad_features_and_labels_are_named():
     bad.features[3, 1] = torch.nan
     with pytest.raises(ReidlabError, match=r"NaN.*row 3"):
         pairs.count_pairs(bad)
-    with pytest.raises(ReidlabError, match=r"second\.camids has shape \(59,\).*60 features"):
+    with pytest.raises(ReidlabError, match=r"second\.camids has shape \(59,\).*60 images"):
         pairs.count_pairs(good, good._replace(camids=good.camids[1:]))
     with pytest.raises(ReidlabError, match="'euclid'; known are euclidean"):
         pairs.count_pairs(good, distance="euclid")
