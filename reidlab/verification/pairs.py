@@ -200,8 +200,9 @@ def count_pairs(
     """Count all pairs across cameras by distance, exactly.
 
     Time is about that of the distances; memory is a few times that of one block of them, 32 MiB,
-    whatever the number of pairs. Arguments and errors are
-    those of :class:`CrossCameraPairs`.
+    whatever the number of pairs.
+
+    Arguments and errors are those of :class:`CrossCameraPairs`.
 
     >>> people = FeatureSet(torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([1, 1, 2]),
     ...     torch.tensor([1, 2, 2]))
@@ -251,9 +252,8 @@ def count_by_identity(
 ) -> IdentityCounts:
     """Count the pairs below a few thresholds for each person, and each two persons.
 
-    Args:
-        thresholds: (T,) distances, ascending; memory is 8 · T · P² bytes for P persons.
-        first: and the others as in :class:`CrossCameraPairs`; distractors are left out.
+    The thresholds (T,) ascend; for P persons it takes 8 · T · P² bytes of memory. The other
+    arguments are those of :class:`CrossCameraPairs`; distractors are left out.
 
     Raises:
         ReidlabError: thresholds that are not ascending numbers.
@@ -336,7 +336,8 @@ def sample_pairs(
     """All genuine pairs across cameras, and impostor pairs: all, or a random sample.
 
     Args:
-        first: and ``second`` as in :class:`CrossCameraPairs`; distractors are left out.
+        first: images of the pairs' one side; distractors are left out.
+        second: those of the other side; None pairs the first set with itself.
         impostors: how many to draw, with replacement, each as likely as any other; where there
             are no more than that, each is taken once.
         seed: of the drawing.

@@ -224,7 +224,9 @@ def eer_interval(
     thresholds around the meeting point of all.
 
     Args:
-        query: and the next two as in :class:`reidlab.verification.pairs.CrossCameraPairs`.
+        query: images of the pairs' one side.
+        gallery: those of the other side.
+        distance: of all pairs.
         counts: of the same pairs, if they have been counted already.
         samples: redrawn sets.
         seed: of the drawing.
