@@ -9,7 +9,7 @@ its own engine uses it, with its own transforms and loaders.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmarks import images, ranking
+from benchmarks import images, pairs, ranking
 
 #: ``tiny`` proves that a stage works, in seconds: its times mean nothing.
 SIZES = ("tiny", "quick", "full")
@@ -20,6 +20,7 @@ IMPORTS = {
     "decoded": ["reidlab.training.loop"],
     "torchreid": ["torchreid.reid"],
     "product": ["torch"],
+    "naive": ["reidlab.models", "reidlab.data.batches"],
 }
 
 
@@ -231,5 +232,35 @@ STAGES = {
         # Both in float32, summed in another order: a few of the ranks that nearly tie differ.
         tolerance=1e-3,
         given_mb=ranking.given_mb,
+    ),
+    "pairs": Stage(
+        title="Scoring pairs by a network, IDLA",
+        amount="{queries:,} queries, {amount:,} gallery images at 160x60",
+        sides={
+            "reidlab": pairs.pairs_reidlab,
+            "naive": pairs.pairs_naive,
+            "product": ranking.product,
+        },
+        sizes={
+            "tiny": {"amount": 6, "queries": 2},
+            "quick": {"amount": 300, "queries": 6},
+            "full": {"amount": 900, "queries": 16},
+        },
+        growth=Growth(
+            over="amount",
+            axis="gallery images",
+            amounts={
+                "tiny": {"reidlab": [3], "naive": [3], "product": [3]},
+                "quick": {"reidlab": [75, 150], "naive": [75], "product": [75, 150]},
+                "full": {
+                    "reidlab": [225, 450, 1_800, 5_332],
+                    "naive": [225, 450],
+                    "product": [225, 450, 1_800, 5_332],
+                },
+            },
+        ),
+        rounds={"quick": {"naive": 1}, "full": {"naive": 1, "reidlab": 3}},
+        tolerance=1e-4,
+        given_mb=pairs.given_mb,
     ),
 }

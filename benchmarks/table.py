@@ -121,6 +121,16 @@ def notes(contents: list[dict]) -> list[str]:
             if fitted := growth_fit(content, "reidlab", "seconds"):
                 line += f"; time grows as gallery^{fitted[0]:.2f}"
             said.append(line + ".")
+        if "naive" in sides:
+            pairs = content["work"]["amount"] * content["work"]["queries"]
+            ours, naive, product = (
+                sides[side]["median"] for side in ("reidlab", "naive", "product")
+            )
+            said.append(
+                f"{content['title']}: {naive / ours:.1f} times as fast as the whole network on "
+                f"every pair. Pairs a second: {pairs / ours:,.0f}, naively {pairs / naive:,.0f}; "
+                f"by OSNet's features, once they are there, {pairs / product:,.0f}."
+            )
         if content["name"] == "precision":
             said.append(precision.statement(content))
         if content["name"] == "startup":

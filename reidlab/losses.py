@@ -122,6 +122,68 @@ class BatchHardTriplet(nn.Module):
         return torch.where(complete, losses.mean(), torch.nan)
 
 
+class ImprovedTriplet(nn.Module):
+    """Triplet loss with a second margin for positives (Cheng et al., "MCP-CNN", CVPR 2016).
+
+    Over the N triplets of a batch, an anchor a, a positive p and a negative n each, with the
+    squared Euclidean distance d,
+
+        L = (1/N) Σ max(d(a, p) - d(a, n), τ₁) + β · max(d(a, p), τ₂)
+
+    A negative has to be farther than the positive by -τ₁, and a positive nearer than τ₂. Where a
+    maximum picks the margin there is no gradient. At its best the loss is τ₁ + β·τ₂, below zero.
+    All triplets of a batch count. Form and values are quoted from memory.
+
+    Args:
+        tau1: margin between identities, negative.
+        tau2: margin within an identity, from 0 up and smaller than -τ₁.
+        beta: weight of the second term.
+
+    Raises:
+        ReidlabError: margins outside these ranges.
+
+    Example:
+        On a line, identity 7 at 0 and 1, identity 9 at 2. Two triplets: from 0, 1 - 4 is -3 and τ₁
+        wins; from 1, 1 - 1 is 0. The second term is β·1 both times.
+
+        >>> import torch
+        >>> features, labels = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([7, 7, 9])
+        >>> round(ImprovedTriplet(beta=0.1)(features, labels).item(), 4)  # (-1 + 0) / 2 + 0.1
+        -0.4
+    """
+
+    def __init__(self, tau1: float = -1.0, tau2: float = 0.01, beta: float = 0.002):
+        super().__init__()
+        if not (tau1 < 0 <= tau2 < -tau1 and beta >= 0):
+            raise ReidlabError(
+                f"tau1={tau1}, tau2={tau2}, beta={beta}: expected tau1 < 0, tau2 from 0 up to "
+                "-tau1, and beta from 0 up."
+            )
+        self.tau1, self.tau2, self.beta = tau1, tau2, beta
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss over the triplets.
+
+        Args:
+            features: (N, D); half precision is computed in float32.
+            labels: (N,) identities, not all of them one, and one of them twice at least.
+
+        Raises:
+            ReidlabError: there is no triplet. On an accelerator the loss is NaN instead.
+        """
+        features = _single_or_double(features)
+        same = labels[:, None] == labels[None, :]
+        positive = same.clone().fill_diagonal_(False)
+        triplet = positive[:, :, None] & ~same[:, None, :]  # (N, N, N): anchor, positive, negative
+        if _on_host(labels) and not triplet.any():
+            raise ReidlabError(_incomplete(labels))
+        squares = features.square().sum(1)
+        distances = (squares[:, None] + squares - 2 * features @ features.T).clamp(min=0)
+        between = (distances[:, :, None] - distances[:, None, :]).clamp(min=self.tau1)
+        losses = between + self.beta * distances.clamp(min=self.tau2)[:, :, None]
+        return losses.where(triplet, 0).sum() / triplet.sum()
+
+
 class CenterLoss(nn.Module):
     """Squared distance of every feature to the centre of its identity (Wen et al., ECCV 2016).
 

@@ -47,6 +47,13 @@ def test_ranking_with_distractors_agrees_with_torchreid_too():
     assert ours["mAP"] < ranking.ranking_reidlab(amount=15_913, queries=10)()["mAP"]
 
 
+def test_pairs_score_the_same_encoded_once_or_every_time():
+    stage = STAGES["pairs"]
+    results = {which: make(**stage.sizes["tiny"])() for which, make in stage.sides.items()}
+    assert results["naive"]["mean"] != 0
+    run.require_agreement("pairs", {side: results[side] for side in ("reidlab", "naive")}, stage)
+
+
 def test_images_beyond_market_are_distractors():
     _, gallery = ranking.features(queries=1, gallery=16_913)
     assert (gallery.pids[:15_913] > 0).all() and (gallery.pids[15_913:] == 0).all()

@@ -9,7 +9,12 @@ from torchreid.reid.losses import TripletLoss
 
 from reidlab import losses
 from reidlab.common.errors import ReidlabError
-from reidlab.losses import BatchHardTriplet, CenterLoss, LabelSmoothedCrossEntropy
+from reidlab.losses import (
+    BatchHardTriplet,
+    CenterLoss,
+    ImprovedTriplet,
+    LabelSmoothedCrossEntropy,
+)
 from reidlab.models import Branch, Features
 from reidlab.recipe.config import TrainConfig
 from reidlab.training.objective import Objective
@@ -322,3 +327,54 @@ def test_centre_loss_refuses_what_does_not_fit():
         CenterLoss(0, 4)
     with pytest.raises(ReidlabError, match="features have 3 dimensions, the centres 4"):
         CenterLoss(2, 4)(torch.rand(2, 3), torch.tensor([0, 1]))
+
+
+# --- improved triplet loss ------------------------------------------------------------------
+
+
+def improved_by_loop(features, labels, tau1, tau2, beta):
+    """The mean over all triplets, one by one."""
+    total, count = 0.0, 0
+    for a in range(len(labels)):
+        for p in range(len(labels)):
+            for n in range(len(labels)):
+                if p == a or labels[p] != labels[a] or labels[n] == labels[a]:
+                    continue
+                near = sum((features[a] - features[p]) ** 2)
+                far = sum((features[a] - features[n]) ** 2)
+                total = total + max(near - far, tau1) + beta * max(near, tau2)
+                count += 1
+    return total / count
+
+
+@pytest.mark.parametrize("settings", [(-1.0, 0.01, 0.002), (-6.0, 3.0, 0.5)])
+def test_improved_triplet_and_its_gradient_by_loop(settings):
+    generator = torch.Generator().manual_seed(31)
+    labels = torch.tensor([4, 4, 4, 9, 9, 2, 7])
+    features = torch.randn(7, 3, dtype=torch.double, generator=generator).requires_grad_()
+    twin = features.detach().clone().requires_grad_()
+    found = ImprovedTriplet(*settings)(features, labels)
+    expected = improved_by_loop(twin, labels, *settings)
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    expected.backward()
+    torch.testing.assert_close(features.grad, twin.grad)
+    assert features.grad.abs().sum() > 0
+
+
+def test_improved_triplet_rests_where_margins_are_kept():
+    features = torch.tensor([[0.0], [0.05], [3.0], [3.05]], requires_grad=True)
+    loss = ImprovedTriplet()(features, torch.tensor([1, 1, 2, 2]))
+    loss.backward()
+    assert loss.item() == pytest.approx(-1 + 0.002 * 0.01)
+    assert features.grad.abs().sum() == 0
+
+
+def test_improved_triplet_refuses_what_it_cannot_use():
+    with pytest.raises(ReidlabError, match=r"tau1=1.0, .*expected tau1 < 0"):
+        ImprovedTriplet(tau1=1.0)
+    with pytest.raises(ReidlabError, match=r"tau2=2\.0"):
+        ImprovedTriplet(tau2=2.0)
+    for labels in ([1, 1, 1], [1, 2, 3]):
+        with pytest.raises(ReidlabError, match="triplet loss: the batch holds"):
+            ImprovedTriplet()(torch.rand(3, 2), torch.tensor(labels))

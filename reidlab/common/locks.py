@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import time
@@ -13,6 +14,8 @@ from filelock import FileLock, Timeout
 
 from reidlab.common import paths
 from reidlab.common.errors import ReidlabError
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -36,7 +39,13 @@ def alone(place: Path, what: str, wait: bool = False) -> Iterator[None]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file)
-        lock.acquire(timeout=-1 if wait else 0)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise
+            log.warning("%s: %s is at it; waiting for it", what, _holder(note))
+            lock.acquire()
     except Timeout as error:
         raise ReidlabError(
             f"{what}: {_holder(note)} is at it. Wait until it is done, or stop it; then run the "

@@ -1,19 +1,14 @@
 """Made once: files and folders of the cache, by one process while the others wait."""
 
 import errno
-import logging
 import os
-import platform
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from reidlab.common.errors import DataError
-
-log = logging.getLogger(__name__)
+from reidlab.common.errors import DataError, ReidlabError
+from reidlab.common.locks import alone
 
 SCRATCH = ".making-"
 
@@ -41,34 +36,6 @@ def place_named(place: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def held(target: Path) -> Iterator[None]:
-    """The lock of a file or folder: one process at a time, the others wait for it.
-
-    It is the system's (``flock``): it dies with its holder, however that ends. The lock's file
-    ``.<name>.lock`` beside the target says who holds it, and stays.
-    """
-    file = _lock(target)
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.warning("%s is in the works by %s: waiting for it", target, holder(target))
-        lock.acquire()
-    try:
-        file.write_text(f"process {os.getpid()} on {platform.node()}")
-        yield
-    finally:
-        lock.release()
-
-
-def holder(target: Path) -> str:
-    """Who holds the lock of a file or folder, or held it last."""
-    with suppress(OSError):
-        return _lock(target).read_text() or "another process"
-    return "another process"
-
-
 def make(
     target: Path, whole: Callable[[], bool], write: Callable[[Path], None], size: int = 0
 ) -> None:
@@ -92,7 +59,7 @@ def make(
     folder = target.parent
     with place_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with held(target):
+        with alone(target, f"making {target}", wait=True):
             if whole():  # made while this process waited
                 return
             scratch = target.with_name(SCRATCH + target.name)
@@ -107,15 +74,11 @@ def make(
                 _remove(scratch)
 
 
-def _lock(target: Path) -> Path:
-    return target.with_name(f".{target.name}.lock")
-
-
 def _sweep(folder: Path) -> None:
     """Take away what killed processes left: scratch whose lock nobody holds."""
     for scratch in folder.glob(f"{SCRATCH}*"):
-        lock = FileLock(_lock(scratch.with_name(scratch.name.removeprefix(SCRATCH))))
-        with suppress(Timeout), lock.acquire(timeout=0):
+        target = scratch.with_name(scratch.name.removeprefix(SCRATCH))
+        with suppress(ReidlabError), alone(target, "sweep"):
             _remove(scratch)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from reidlab.common import once, paths
 from reidlab.common.errors import DataError
+from reidlab.common.locks import alone
 from reidlab.common.progress import track
 from reidlab.data.table import Dataset, copies, make_table
 from reidlab.recipe.names import DATASETS, GENERATED, SPLITS, reader
@@ -100,7 +101,7 @@ def _generated(name: str) -> Path:
     if not is_whole(config, place):
         with once.place_named(place.parent):
             place.parent.mkdir(parents=True, exist_ok=True)
-            with once.held(place):
+            with alone(place, f"drawing {name}", wait=True):
                 generate(config, place, progress=lambda jobs, n: track(jobs, f"draw {name}", n))
     return place
 

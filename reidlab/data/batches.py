@@ -1,6 +1,6 @@
 """Batches: which images, in which order, and their augmentation on whole tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -180,13 +180,16 @@ def normalise(images: Tensor) -> Tensor:
     return (images.float() - mean) / std
 
 
-def flip_and_crop(images: Tensor, flip: float, pad: int, rng: np.random.Generator) -> Tensor:
+def flip_and_crop(
+    images: Tensor, flip: float, pad: int | Sequence[int], rng: np.random.Generator
+) -> Tensor:
     """Mirror each image with probability ``flip``; zero-pad by ``pad`` and crop back at random.
 
     Args:
         images: (B, 3, H, W) uint8.
         flip: probability of a horizontal flip.
-        pad: pixels added on every side before the crop; 0 leaves images in place.
+        pad: pixels added on every side before the crop, or above and below, and left and right; 0
+            leaves images in place.
         rng: source of randomness.
 
     Returns:
@@ -194,12 +197,13 @@ def flip_and_crop(images: Tensor, flip: float, pad: int, rng: np.random.Generato
     """
     count, _, height, width = images.shape
     mirrored = torch.from_numpy(rng.random(count) < flip)
-    top = torch.from_numpy(rng.integers(0, 2 * pad + 1, count))
-    left = torch.from_numpy(rng.integers(0, 2 * pad + 1, count))
+    down, right = (pad, pad) if isinstance(pad, int) else pad
+    top = torch.from_numpy(rng.integers(0, 2 * down + 1, count))
+    left = torch.from_numpy(rng.integers(0, 2 * right + 1, count))
     rows = top[:, None] + torch.arange(height)  # (B, H)
     columns = torch.arange(width).expand(count, width)
     columns = torch.where(mirrored[:, None], columns.flip(1), columns) + left[:, None]  # (B, W)
-    padded = F.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1)  # (B, H+2p, W+2p, 3)
+    padded = F.pad(images, (right, right, down, down)).permute(0, 2, 3, 1)  # (B, H+2p, W+2p, 3)
     device = images.device
     which = torch.arange(count, device=device)[:, None, None]
     crop = padded[which, rows.to(device)[:, :, None], columns.to(device)[:, None, :]]

@@ -34,7 +34,7 @@ class Way:
         distance: see :func:`reidlab.recipe.names.minkowski_order`.
         normalised: scale every feature to length 1 first (L2 normalisation).
         reranked: re-rank by k-reciprocal neighbours, from that distance.
-        k1: like ``k2`` and ``lambda_value``, see :func:`reidlab.metrics.rerank.rerank`.
+        k1: of the re-ranking, as the two below, see :func:`reidlab.metrics.rerank.rerank`.
 
     >>> Way("cityblock", normalised=True).name
     'cityblock, normalised'

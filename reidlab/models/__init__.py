@@ -6,7 +6,7 @@ from torch import nn
 
 from reidlab.common.errors import StudyError
 from reidlab.models.base import Branch, Features, Variant, make_heads
-from reidlab.recipe.names import MODELS
+from reidlab.recipe.names import MODELS, PAIR_MODELS
 
 __all__ = ["Branch", "Features", "Variant", "build", "make_heads", "variant"]
 
@@ -15,13 +15,14 @@ def variant(name: str) -> Variant:
     """What is known of a network, from the table ``VARIANTS`` of its file.
 
     Raises:
-        StudyError: no network of `reidlab.recipe.names.MODELS` has this name.
+        StudyError: no network of `reidlab.recipe.names`, of images or of pairs, has this name.
     """
-    if name not in MODELS:
+    known = MODELS | PAIR_MODELS
+    if name not in known:
         raise StudyError(
-            f"model: there is no network {name!r}; the known ones are {', '.join(MODELS)}"
+            f"model: there is no network {name!r}; the known ones are {', '.join(known)}"
         )
-    return import_module(f"reidlab.models.{MODELS[name]}").VARIANTS[name]
+    return import_module(f"reidlab.models.{known[name]}").VARIANTS[name]
 
 
 def build(name: str, **options: int) -> nn.Module:

@@ -11,9 +11,9 @@ import re
 from reidlab.common.errors import ReidlabError
 
 OPTIMIZERS = ("adamw", "adam", "amsgrad", "sgd", "muon")
-SCHEDULES = ("plateau", "step", "cosine", "onecycle")
+SCHEDULES = ("plateau", "step", "cosine", "onecycle", "inverse")
 SAMPLERS = ("shuffle", "identities")
-TRIPLETS = ("none", "hinge", "soft")
+TRIPLETS = ("none", "hinge", "soft", "improved")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DISTANCES = ("euclidean", "cosine", "correlation", "cityblock", "minkowski")
@@ -46,6 +46,8 @@ MODELS = {
     "resnet50_report": "as_coded",
     "mobilenet_v3_large_report": "as_coded",
     "osnet_x0_25_d1000": "as_coded",
+    "mcp": "mcp",
+    "mcp_bn": "mcp",
 }
 #: Networks of an ablation: what stands behind the name of the whole network, x0.25 wide.
 _ABLATIONS = {
@@ -66,6 +68,9 @@ MODELS |= {
     for change in changes.split()
 }
 
+#: Networks that look at two images at once, and the files that define them.
+PAIR_MODELS = {"idla": "idla", "idla_bn": "idla", "fpnn": "fpnn", "fpnn_bn": "fpnn"}
+
 #: Data set -> the file of ``reidlab/data/readers`` that reads it. A set that comes in several
 #: splits is known with the number of a split, too: see `reader`.
 DATASETS = {
@@ -80,6 +85,12 @@ DATASETS = {
     "msmt17-list-train": "msmt17",
     "last": "last",
     "last-val": "last",
+    "viper": "viper",
+    "cuhk01-486": "cuhk01",
+    "cuhk01-100": "cuhk01",
+    "grid": "grid",
+    "prid2011": "prid2011",
+    "ilids": "ilids",
     "own": "own",
 }
 
@@ -93,7 +104,8 @@ GENERATED = (
 )
 
 #: Data set -> how many numbered splits it has: ``cuhk03-classic-labeled-7``.
-SPLITS = {"cuhk03-classic-labeled": 20, "cuhk03-classic-detected": 20}
+SPLITS = {"cuhk03-classic-labeled": 20, "cuhk03-classic-detected": 20, "cuhk01-100": 20}
+SPLITS |= dict.fromkeys(("viper", "cuhk01-486", "grid", "prid2011", "ilids"), 10)
 
 #: (Σ |q - g|ᵖ)^(1/p) over some thousand dimensions exceeds float32 below this order.
 LEAST_ORDER = 0.1
@@ -109,10 +121,19 @@ def reader(dataset: str) -> str | None:
     """
     if dataset in GENERATED:
         return "market1501"  # whose layout they are written in
+    return DATASETS.get(split(dataset)[0])
+
+
+def split(dataset: str) -> tuple[str, int]:
+    """A data set without the number of its split, and that number: 0, the first, where none is.
+
+    >>> split("viper-3"), split("viper"), split("viper-10")
+    (('viper', 3), ('viper', 0), ('viper-10', 0))
+    """
     numbered = re.fullmatch(r"(.+)-(0|[1-9]\d*)", dataset)
     if numbered and int(numbered[2]) < SPLITS.get(numbered[1], 0):
-        return DATASETS[numbered[1]]
-    return DATASETS.get(dataset)
+        return numbered[1], int(numbered[2])
+    return dataset, 0
 
 
 def base(model: str) -> str:

@@ -16,7 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from reidlab.data.batches import identity_batches, num_identity_batches, shuffled
-from reidlab.losses import BatchHardTriplet, CenterLoss, LabelSmoothedCrossEntropy
+from reidlab.losses import (
+    BatchHardTriplet,
+    CenterLoss,
+    ImprovedTriplet,
+    LabelSmoothedCrossEntropy,
+)
 from reidlab.models import Features, make_heads
 from reidlab.recipe.config import TrainConfig
 
@@ -51,8 +56,12 @@ class Objective(nn.Module):
         super().__init__()
         self.heads = make_heads(model, classes)
         self.identity = LabelSmoothedCrossEntropy(config.label_smoothing)
-        margin = config.margin if config.triplet == "hinge" else None
-        self.triplet = None if config.triplet == "none" else BatchHardTriplet(margin)
+        self.triplet = {
+            "none": lambda: None,
+            "hinge": lambda: BatchHardTriplet(config.margin),
+            "soft": lambda: BatchHardTriplet(None),
+            "improved": ImprovedTriplet,
+        }[config.triplet]()
         self.center_weight, self.center_lr = config.center_weight, config.center_lr
         branches = model.branches if config.center_weight else []
         self.centers = nn.ModuleList(CenterLoss(classes, b.metric_dim) for b in branches)

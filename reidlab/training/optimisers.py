@@ -48,6 +48,8 @@ def make_scheduler(config: TrainConfig, optimizer: optim.Optimizer, steps: int):
             pct_start=0.25,
             cycle_momentum=False,
         )
+    if config.schedule == "inverse":  # IDLA's: about a third after 42,000 steps
+        return lr_scheduler.LambdaLR(optimizer, lambda step: (1 + 1e-4 * step) ** -0.75)
     warmup = steps * config.warmup_epochs
     if config.schedule == "step":
         milestones = [steps * milestone - warmup for milestone in config.milestones]

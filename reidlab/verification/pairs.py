@@ -252,8 +252,11 @@ def count_by_identity(
 ) -> IdentityCounts:
     """Count the pairs below a few thresholds for each person, and each two persons.
 
-    The thresholds (T,) ascend; for P persons it takes 8 · T · P² bytes of memory. The other
-    arguments are those of :class:`CrossCameraPairs`; distractors are left out.
+    Args:
+        thresholds: (T,) distances, ascending; memory is 8 · T · P² bytes for P persons.
+        first: as in :class:`CrossCameraPairs`; distractors are left out.
+        second: the other side; None pairs ``first`` with itself.
+        distance: of a pair.
 
     Raises:
         ReidlabError: thresholds that are not ascending numbers.
@@ -336,8 +339,8 @@ def sample_pairs(
     """All genuine pairs across cameras, and impostor pairs: all, or a random sample.
 
     Args:
-        first: images of the pairs' one side; distractors are left out.
-        second: those of the other side; None pairs the first set with itself.
+        first: as in :class:`CrossCameraPairs`; distractors are left out.
+        second: the other side; None pairs ``first`` with itself.
         impostors: how many to draw, with replacement, each as likely as any other; where there
             are no more than that, each is taken once.
         seed: of the drawing.

@@ -224,9 +224,9 @@ def eer_interval(
     thresholds around the meeting point of all.
 
     Args:
-        query: images of the pairs' one side.
-        gallery: those of the other side.
-        distance: of all pairs.
+        query: one side of the pairs, see :class:`verification.pairs.CrossCameraPairs`.
+        gallery: the other side; None pairs ``query`` with itself.
+        distance: of a pair.
         counts: of the same pairs, if they have been counted already.
         samples: redrawn sets.
         seed: of the drawing.

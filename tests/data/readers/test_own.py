@@ -208,7 +208,7 @@ def test_files_that_are_no_such_csv(table, tmp_path):
     with pytest.raises(DataError, match="cannot be read as a CSV"):
         data.load("own", tmp_path)
     (tmp_path / "own.csv").unlink()
-    with pytest.raises(DataError, match=r"own was not found: .*own\.csv.*python -m reidlab data"):
+    with pytest.raises(DataError, match=r"own was not found: .*own\.csv.*make_csv writes it"):
         data.load("own", tmp_path)
     with pytest.raises(DataError, match=r"other\.csv does not exist"):
         data.load("own", tmp_path / "other.csv")
