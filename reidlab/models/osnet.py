@@ -159,11 +159,12 @@ class FixedGates(nn.Module):
 
     def __init__(self, channels: int, streams: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(streams, 1, channels, 1, 1))
+        # Of four dimensions: PyTorch lays out no others when a network becomes channels-last.
+        self.weight = nn.Parameter(torch.zeros(streams, channels, 1, 1))
 
     def forward(self, streams: list[Tensor]) -> tuple[Tensor, ...]:
         """S tensors (N, C, H, W) -> S tensors (1, C, 1, 1)."""
-        return torch.sigmoid(self.weight).unbind()
+        return torch.sigmoid(self.weight).unsqueeze(1).unbind()
 
 
 #: How a block unites its streams: word -> gate for (channels, streams). The words are those of
