@@ -256,20 +256,28 @@ def _tied(block_distance: BlockDistance, gf: Tensor) -> BlockDistance:
 
 def _repeated(features: Tensor) -> tuple[Tensor, Tensor]:
     """Rows that equal an earlier one, (n,), and the first row that each of them equals, (n,)."""
+    # A look at some 32 values tells nearly all rows apart; only the others are read whole.
+    some = _hashes(features[:, :: max(1, features.shape[1] // 32)])
+    _, kind, count = np.unique(some, return_inverse=True, return_counts=True)
+    rows = np.flatnonzero(count[kind] > 1)
+    whole = features[torch.from_numpy(rows).to(features.device)]
+    _, first, kind = np.unique(_hashes(whole), return_index=True, return_inverse=True)
+    again = np.flatnonzero(first[kind] != np.arange(len(rows)))
+    again, first = (torch.from_numpy(x).to(features.device) for x in (again, first[kind][again]))
+    pairs = zip(again.split(4096), first.split(4096))
+    same = torch.cat([(whole[i] == whole[j]).all(1) for i, j in pairs])
+    rows = torch.from_numpy(rows).to(features.device)
+    return rows[again[same]], rows[first[same]]
+
+
+def _hashes(features: Tensor) -> np.ndarray:
+    """(N,) int64: the same for equal rows, and hardly ever for others."""
     bits = torch.int32 if features.dtype == torch.float32 else torch.int64
     generator = torch.Generator().manual_seed(0)
     weights = torch.randint(2**62, (features.shape[1],), generator=generator).to(features.device)
-    # Equal rows have equal sums, and hardly any others; adding 0 makes -0 equal to 0.
-    hashes = _per_row(
-        lambda part: ((part + 0).view(bits) * weights).sum(1), features, dtype=torch.int64
-    )
-    _, first, kind = np.unique(hashes.cpu().numpy(), return_index=True, return_inverse=True)
-    first = torch.from_numpy(first[kind])
-    again = torch.nonzero(first != torch.arange(len(features))).flatten()
-    pairs = [pair.to(features.device) for pair in (again, first[again])]
-    parts = [(features[i] == features[j]).all(1) for i, j in zip(*(x.split(4096) for x in pairs))]
-    same = torch.cat(parts)
-    return pairs[0][same], pairs[1][same]
+    # Adding 0 makes -0 equal to 0.
+    found = _per_row(lambda part: ((part + 0).view(bits) * weights).sum(1), features, torch.int64)
+    return found.cpu().numpy()
 
 
 def rows_at_a_time(num_gallery: int) -> int:

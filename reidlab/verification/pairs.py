@@ -200,8 +200,9 @@ def count_pairs(
     """Count all pairs across cameras by distance, exactly.
 
     Time is about that of the distances; memory is a few times that of one block of them, 32 MiB,
-    whatever the number of pairs. Arguments and errors are
-    those of :class:`CrossCameraPairs`.
+    whatever the number of pairs.
+
+    Arguments and errors are those of :class:`CrossCameraPairs`.
 
     >>> people = FeatureSet(torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([1, 1, 2]),
     ...     torch.tensor([1, 2, 2]))
