@@ -15,7 +15,7 @@ from reidlab.common.errors import StudyError
 from reidlab.models import Features, build, make_heads, variant
 from reidlab.models.cost import complexity
 from reidlab.models.weights import load_weights, save_weights
-from reidlab.recipe.names import MODELS
+from reidlab.recipe.names import MODELS, PAIR_MODELS
 from tests.models.networks import NETWORKS, fresh, images, randomise
 
 FILES = sorted(file.stem for file in Path(models.__file__).parent.glob("[a-z]*.py"))
@@ -24,7 +24,7 @@ FILES = sorted(file.stem for file in Path(models.__file__).parent.glob("[a-z]*.p
 def test_every_name_of_the_recipe_stands_in_the_table_of_its_file():
     tables = {file: import_module(f"reidlab.models.{file}") for file in FILES}
     found = [(name, file) for file in FILES for name in getattr(tables[file], "VARIANTS", {})]
-    assert sorted(found) == sorted(MODELS.items())
+    assert sorted(found) == sorted((MODELS | PAIR_MODELS).items())
 
 
 def test_unknown_name_lists_the_known_ones():
@@ -66,7 +66,7 @@ def test_features_have_the_sizes_of_the_branches_in_both_modes(name):
     model = fresh(name)
     heads = make_heads(model, 3)
     for training in (True, False):
-        features = model.train(training)(images())
+        features = model.train(training)(images(4, 128, 32))
         assert type(features) is Features and features.embedding.shape[0] == 4
         assert [f.shape for f in features.id] == [(4, b.id_dim) for b in model.branches]
         assert [f.shape for f in features.metric] == [(4, b.metric_dim) for b in model.branches]
@@ -82,7 +82,7 @@ def test_a_step_reaches_everything_that_is_not_frozen(name):
     neck = getattr(model, "neck", None)
     frozen = [] if neck is None or neck.bias.requires_grad else ["neck.bias"]
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
-    for head, feature in zip(make_heads(model, 3), model(images()).id):
+    for head, feature in zip(make_heads(model, 3), model(images(4, 128, 32)).id):
         loss = F.cross_entropy(head(feature), torch.tensor([0, 1, 2, 0]))
         loss.backward(retain_graph=True)
     optimizer.step()

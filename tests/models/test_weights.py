@@ -310,7 +310,7 @@ def test_download_is_verified_and_cached(tmp_path, source, cache, monkeypatch):
     publish(monkeypatch, NAME, url=remote.as_uri(), size=size, sha256=sha256(remote))
     for _ in range(2):  # the second time without the remote
         model = build(NAME)
-        start(model, "imagenet")
+        start(model, "imagenet", data_root=tmp_path / "data")
         assert_same(model, source)
         remote.unlink(missing_ok=True)
     assert [p.name for p in (cache / "weights").iterdir()] == [f"{NAME}_imagenet.pth"]
