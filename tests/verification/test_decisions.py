@@ -189,7 +189,7 @@ def test_bad_images_are_named(run, tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(DataError, match=r"text\.jpg cannot be read as an image"):
         decider.decide(good, tmp_path / "text.jpg", 0.3)
-    with pytest.raises(DataError, match=r"gone\.jpg cannot be read"):
+    with pytest.raises(DataError, match=r"gone\.jpg does not exist"):
         decider.decide(tmp_path / "gone.jpg", good, 0.3)
     with pytest.raises(DataError, match=r"b is an array of float64 .*expected uint8"):
         decider.decide(good, good / 255, 0.3)
