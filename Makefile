@@ -14,7 +14,8 @@ UV = $$(command -v uv || echo $(VENV)/uv/bin/uv)
 # Recipes find the environment's programs, and what was given in variables of the shell, as it was
 # given: no quote, dollar or backtick in a name or path becomes a command.
 export PATH := $(BIN):$(PATH)
-export PROFILE := $(value PROFILE)
+SHELL := /bin/bash
+export REIDLAB_PROFILE := $(value PROFILE)
 ifdef DATA
 export REIDLAB_DATA := $(value DATA)
 endif
@@ -30,7 +31,7 @@ help: ## list the verbs
 setup: $(READY) ## set up .venv from requirements.lock (every verb does it by itself)
 
 study: $(READY) ## regenerate every table and figure: PROFILE=embedded, DATA=folder of real data
-	@python -m reidlab study "$$PROFILE" --cores $(CORES)
+	@python -m reidlab study "$$REIDLAB_PROFILE" --cores $(CORES)
 
 smoke: $(READY) ## the whole study in a minute or two, on a handful of generated people
 	@$(MAKE) --no-print-directory study PROFILE=smoke
@@ -48,8 +49,9 @@ lint: $(READY) ## check style with ruff
 	@ruff check .
 	@ruff format --check .
 
-lab: $(READY) ## open the notebooks in JupyterLab
-	jupyter lab notebooks
+lab: $(READY) ## open the checkout in JupyterLab: OPTIONS=what jupyter lab takes
+	@test -z "$$REIDLAB_DATA" || REIDLAB_DATA=$$(realpath -m -- "$${REIDLAB_DATA/#\~\//$$HOME/}"); \
+	jupyter lab $$(test "$$(id -u)" != 0 || echo --allow-root) $(OPTIONS) .
 
 notebooks: $(READY) ## re-execute the source notebooks in place, to renew their saved outputs
 	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \

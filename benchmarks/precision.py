@@ -89,10 +89,10 @@ def _curves(work: dict, folder: Path, scratch: Path, seed: int) -> tuple[dict, s
     training.objective.train()
     for epoch in range(1, config.epochs + 1):
         rng = np.random.default_rng([seed, epoch])
-        for index in training._batches(rng):
+        for index in training.objective.batches(training.train_labels, training.fit_index, rng):
             batch, labels = training._batch(images, index, rng), training.labels[index]
             losses["float32"].append(round(plain.step(batch, labels), 4))
-            _, loss = training._forward(training.network, batch, labels)
+            loss = training._forward(training.network, batch, index).loss
             training._step(loss)
             losses["reidlab"].append(round(loss.item(), 4))
             if len(losses["reidlab"]) == work["steps"]:

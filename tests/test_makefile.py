@@ -51,11 +51,24 @@ def test_old_python_is_refused_with_its_version(fresh):
     assert not (fresh / ".venv").exists()
 
 
-def test_data_reach_the_study_as_an_absolute_path(fresh):
-    (fresh / "my data").mkdir()
+@pytest.mark.parametrize(
+    "place",
+    [
+        "my data",
+        "~/x",
+        "my.zip",
+        "a$b",
+        "`touch X`",
+        "$(touch X)",
+        'q"uote',
+        "it's",
+        "back\\slash",
+    ],
+)
+def test_names_and_paths_reach_the_study_as_they_were_given(fresh, place):
     with open(fresh / "Makefile", "a") as stream:
-        stream.write("\nshow:\n\t@echo $$REIDLAB_DATA\n")
-    assert make("show", "DATA=my data", folder=fresh).stdout == f"{fresh}/my data\n"
-    assert make("show", folder=fresh).stdout == "\n"
-    assert make("show", "DATA=my.zip", folder=fresh).stdout == f"{fresh}/my.zip\n"
-    assert make("show", "DATA=~/x", folder=fresh).stdout == f"{os.path.expanduser('~')}/x\n"
+        stream.write('\nshow:\n\t@printf "%s|%s" "$$REIDLAB_DATA" "$$REIDLAB_PROFILE"\n')
+    shown = make("show", f"DATA={place}", f"PROFILE={place}", folder=fresh).stdout
+    assert shown == f"{place}|{place}"
+    assert make("show", folder=fresh).stdout == "|embedded"
+    assert not (fresh / "X").exists()

@@ -200,7 +200,10 @@ class _Network:
     def __call__(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> (B, D) float32, both where the network is."""
         if len(images) == 1:  # libraries round a batch of one otherwise: by 0.4 % in bfloat16
-            return self(images.expand(2, -1, -1, -1))[:1]
+            return self._features(images.expand(2, -1, -1, -1))[:1]
+        return self._features(images)
+
+    def _features(self, images: Tensor) -> Tensor:
         rows = images.permute(0, 2, 3, 1).flatten(2).float()  # (B, H, W · 3)
         rows.sub_(self.mean).div_(self.std)
         batch = rows.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
@@ -265,7 +268,8 @@ class _Network:
             if isinstance(module, nn.Conv2d)
         ]
         try:
-            self(torch.zeros(1, 3, height, width, dtype=torch.uint8))
+            with torch.inference_mode():
+                self._features(torch.zeros(1, 3, height, width, dtype=torch.uint8))
         finally:
             for handle in handles:
                 handle.remove()

@@ -159,11 +159,11 @@ class FixedGates(nn.Module):
 
     def __init__(self, channels: int, streams: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(streams, 1, channels, 1, 1))
+        self.weight = nn.Parameter(torch.zeros(streams, channels))
 
     def forward(self, streams: list[Tensor]) -> tuple[Tensor, ...]:
         """S tensors (N, C, H, W) -> S tensors (1, C, 1, 1)."""
-        return torch.sigmoid(self.weight).unbind()
+        return torch.sigmoid(self.weight)[:, None, :, None, None].unbind()
 
 
 #: How a block unites its streams: word -> gate for (channels, streams). The words are those of

@@ -238,7 +238,7 @@ def _kernel_manager_class(scratch: Path) -> type:
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
-    setup = "__import__('reidlab.study.notebooks').notebooks.log_to_stderr()"
+    setup = "__import__('reidlab.study.notebooks').study.notebooks.log_to_stderr()"
     spec = KernelSpec(
         argv=[
             *(sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from reidlab.common import paths
 from reidlab.common.errors import StudyError
 from reidlab.common.files import replacing
+from reidlab.plots.style import png
 from reidlab.recipe.study import NAME
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Results:
     def figure(self, figure: Any, name: str) -> None:
         """Write a matplotlib figure to ``figures/<name>.png``, without date or version in it."""
         with replacing(self._file("figures", name, ".png")) as scratch:
-            figure.savefig(scratch, format="png", metadata={"Software": None})
+            scratch.write_bytes(png(figure))
 
     def _csv(self, frame: "pd.DataFrame", folder: str, name: str) -> "pd.DataFrame":
         import pandas as pd

@@ -22,7 +22,7 @@ def write_folder(scratch: Path) -> None:
     (scratch / "b").write_text("new")
 
 
-def test_file_and_folder_appear_whole_and_once(tmp_path):
+def test_file_and_folder_appear_whole_and_once(tmp_path, monkeypatch):
     made = []
 
     def write(scratch: Path) -> None:
@@ -36,6 +36,9 @@ def test_file_and_folder_appear_whole_and_once(tmp_path):
     folder = tmp_path / "x" / "folder"
     once.make(folder, folder.exists, write_folder)
     assert (folder / "in" / "a").read_text() == "new"
+    monkeypatch.setattr(once, "alone", None)  # what is whole is read without a lock,
+    monkeypatch.setattr(Path, "mkdir", None)  # and nothing is written
+    once.make(target, target.exists, write)
 
 
 def test_a_folder_that_lacks_files_keeps_the_others(tmp_path):

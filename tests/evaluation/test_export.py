@@ -156,6 +156,21 @@ def test_a_network_by_itself_with_instance_normalisation(tmp_path):
     assert metadata(file)["model"] == "OSNetAIN"
 
 
+@pytest.mark.parametrize("name", ["osfa_x0_25", "mspf_x0_25"])
+def test_attention_and_patches_are_exported(name, tmp_path):
+    torch.manual_seed(0)
+    model = build(name)
+    for key, value in model.named_parameters():
+        if key.endswith("gamma"):
+            value.data.fill_(0.5)  # at the start it is 0 and hides the attention
+    file = export.to_onnx(model, tmp_path / f"{name}.onnx", HEIGHT, WIDTH)
+    images = torch.randint(0, 256, (3, HEIGHT, WIDTH, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        right = model.eval()(normalise(images.permute(0, 3, 1, 2))).embedding
+    (found,) = session(file).run(None, {"images": images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), right, atol=1e-5, rtol=1e-4)
+
+
 def test_a_checkpoint_with_the_name_of_its_network(run, exported, tmp_path):
     """The same network from the same weights, once by the run and once by its file."""
     checkpoint = tmp_path / "osnet.pth"

@@ -15,6 +15,7 @@ from reidlab.evaluation.rescore import RunFeatures, Way, rank
 from reidlab.metrics.rerank import rerank
 from reidlab.metrics.scores import evaluate
 from reidlab.statistics.bootstrap import differences, intervals
+from reidlab.study import steps
 from tests.metrics.test_scores import random_sets
 
 
@@ -93,7 +94,7 @@ def test_names_and_commands():
 @pytest.fixture
 def a_run(monkeypatch, sets):
     """Features in place of those of a run."""
-    monkeypatch.setattr(rescore.study, "network", lambda *_: "the run")
+    monkeypatch.setattr(steps, "network", lambda *_: "the run")
     monkeypatch.setattr(rescore, "run_features", lambda run: RunFeatures(*sets))
 
 

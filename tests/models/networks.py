@@ -7,6 +7,12 @@ import torch
 from torch import nn
 
 from reidlab.models import build
+from reidlab.recipe.names import MODELS
+
+#: The networks, each at one width: the others differ in nothing but numbers.
+NETWORKS = [
+    name for name in MODELS if name == "osnet_ibn_x1_0" or not name.endswith(("1_0", "75", "0_5"))
+]
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:

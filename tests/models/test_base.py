@@ -16,7 +16,7 @@ from reidlab.models import Features, build, make_heads, variant
 from reidlab.models.cost import complexity
 from reidlab.models.weights import load_weights, save_weights
 from reidlab.recipe.names import MODELS
-from tests.models.networks import fresh, images, randomise
+from tests.models.networks import NETWORKS, fresh, images, randomise
 
 FILES = sorted(file.stem for file in Path(models.__file__).parent.glob("[a-z]*.py"))
 
@@ -61,7 +61,7 @@ def test_sizes_and_relations_are_as_the_table_says(name):
         assert shapes[0] == shapes[1]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_features_have_the_sizes_of_the_branches_in_both_modes(name):
     model = fresh(name)
     heads = make_heads(model, 3)
@@ -76,7 +76,7 @@ def test_features_have_the_sizes_of_the_branches_in_both_modes(name):
     assert not any("classifier" in key for key in model.state_dict())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_step_reaches_everything_that_is_not_frozen(name):
     model = fresh(name).train()
     neck = getattr(model, "neck", None)
@@ -91,7 +91,7 @@ def test_a_step_reaches_everything_that_is_not_frozen(name):
         assert not neck.bias.any()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_channels_last_bfloat16_stays_close(name):
     model, x = fresh(name).eval(), images(2, 128, 64)
     with torch.inference_mode():
@@ -106,7 +106,7 @@ def test_channels_last_bfloat16_stays_close(name):
     assert F.cosine_similarity(found.float(), expected).min() > 0.999
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_weights_round_trip(name, tmp_path):
     model, other = fresh(name), randomise(fresh(name), seed=1)
     save_weights(model, tmp_path / "model.safetensors")

@@ -8,11 +8,10 @@ import torchvision
 from torch import nn
 
 from reidlab.models.inference import fold_batch_norm
-from reidlab.recipe.names import MODELS
-from tests.models.networks import fresh, images, randomise
+from tests.models.networks import NETWORKS, fresh, images, randomise
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if not name.endswith("_report")])
+@pytest.mark.parametrize("name", [name for name in NETWORKS if not name.endswith("_report")])
 def test_folding_keeps_the_features_the_neck_and_the_original(name):
     model = fresh(name).double().train()
     before = copy.deepcopy(model.state_dict())

@@ -481,3 +481,84 @@ def test_offline_names_torchvisions_file(name, file, tmp_path, own_cache, monkey
         start(fresh(name), "imagenet", name, data_root=tmp_path / "data")
     assert f"https://download.pytorch.org/models/{file}" in str(error.value)
     assert str(tmp_path / "data" / "weights" / file) in str(error.value)
+
+
+# --- OSNet inside other networks ---------------------------------------------------------------
+
+
+def trunks_of(model) -> list[dict[str, torch.Tensor]]:
+    """The weights of OSNet's trunk, wherever a network has them."""
+    starts = ["", *(f"levels.{i}." for i in range(len(getattr(model, "levels", ()))))]
+    keys = [key for key in build(NAME).state_dict() if key.startswith("conv")]
+    state = model.state_dict()
+    return [{key: state[start + key] for key in keys} for start in starts]
+
+
+def same_as(found, expected) -> bool:
+    """Whether all tensors of one dictionary are those of another that may hold more."""
+    return all(torch.equal(value, expected[key]) for key, value in found.items())
+
+
+@pytest.mark.parametrize("name, trunks", [("osfa_x0_25", 1), ("mspf_x0_25", 3)])
+@pytest.mark.parametrize("how", ["reid", "run"])
+def test_a_checkpoint_of_osnet_fills_every_trunk(name, trunks, how, tmp_path, source, caplog):
+    file = tmp_path / "osnet.safetensors"
+    save_weights(source, file)
+    model, before = fresh(name), fresh(name).state_dict()
+    with caplog.at_level("INFO"):
+        if how == "reid":
+            start(model, f"reid:{file}", name)
+        else:
+            start_from_run(model, file, name, NAME)
+    found = trunks_of(model)
+    assert len(found) == trunks and all(same_as(trunk, source.state_dict()) for trunk in found)
+    own = ("attention", "align", "fc", "necks")
+    others = {key: value for key, value in before.items() if key.split(".")[0] in own}
+    assert same_as(others, model.state_dict())
+    assert len(others) + trunks * len(found[0]) == len(before)
+    assert "fresh: attention, align, fc, necks" in caplog.text
+
+
+def test_shipped_and_real_weights_fill_osfa_and_mspf(real_data):
+    for name in ("osfa_x0_25", "mspf_x0_25"):
+        file = real_data / "weights" / "osnet_x0_25_imagenet.pth"
+        for init in ("synthetic", "imagenet", f"reid:{file}"):
+            model = fresh(name)
+            used = start(model, init, name, data_root=real_data)
+            expected = read_weights(used)
+            assert all(same_as(trunk, expected) for trunk in trunks_of(model))
+
+
+def test_its_own_checkpoint_is_loaded_whole_and_strictly(tmp_path):
+    model, file = randomise(fresh("mspf_x0_25"), seed=5), tmp_path / "mspf.safetensors"
+    save_weights(model, file)
+    other = fresh("mspf_x0_25")
+    load_weights(other, file)
+    assert_same(other, model)
+    state = {k: v for k, v in model.state_dict().items() if k != "levels.1.conv1.conv.weight"}
+    save_file(state, file)
+    assert_refused(file, "1 missing in the file: levels.1.conv1.conv.weight", model=other)
+
+
+def test_osfas_trunk_fills_the_levels_of_patches(tmp_path):
+    model, file = randomise(fresh("osfa_x0_25"), seed=5), tmp_path / "osfa.safetensors"
+    save_weights(model, file)
+    other = fresh("mspf_x0_25")
+    start_from_run(other, file, "mspf_x0_25", "osfa_x0_25")
+    assert all(same_as(trunk, model.state_dict()) for trunk in trunks_of(other))
+    assert torch.equal(other.fc.weight, model.fc.weight)
+
+
+@pytest.mark.parametrize("name", ["osnet_x0_5", "mobilenet_v3_large", "osnet_ain_x0_25"])
+def test_a_checkpoint_whose_trunk_does_not_fit_is_refused(name, tmp_path):
+    file = tmp_path / "other.safetensors"
+    save_weights(build(name), file)
+    model = fresh("mspf_x0_25")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert_refused(file, "does not fit the network MSPF", model=model)
+    assert same_as(model.state_dict(), before)
+
+
+def test_a_width_without_weights_says_which_have_some(tmp_path):
+    with pytest.raises(WeightsError, match=r"shipped in .*, only of osnet_x0_25"):
+        start(build("osfa_x0_75"), "synthetic", "osfa_x0_75")

@@ -208,7 +208,7 @@ def test_files_that_are_no_such_csv(table, tmp_path):
     with pytest.raises(DataError, match="cannot be read as a CSV"):
         data.load("own", tmp_path)
     (tmp_path / "own.csv").unlink()
-    with pytest.raises(DataError, match=r"own was not found: .*own\.csv.*make_csv writes it"):
+    with pytest.raises(DataError, match=r"own was not found: .*own\.csv.*own FOLDER writes it"):
         data.load("own", tmp_path)
     with pytest.raises(DataError, match=r"other\.csv does not exist"):
         data.load("own", tmp_path / "other.csv")
@@ -417,7 +417,7 @@ def test_notebooks_on_data_and_retrieval(photographs, tmp_path, monkeypatch, cam
 
     config = TrainConfig("own", height=32, width=16, epochs=0, device="cpu")
     run = fit(config, tmp_path / "run")
-    monkeypatch.setattr(study, "ensure_runs", lambda *_, **__: [run])
+    monkeypatch.setattr(study, "network", lambda *_: run)
     found = execute("06-retrieval", run="tiny", quantiles=[1.0, 0.0], failures=2)
     assert found["ranking"].num_valid == len(found["per_query"])
     assert ("cameras" in found) == cameras
