@@ -65,6 +65,8 @@ class MCP(nn.Module):
         feature_dim: D of the embedding.
     """
 
+    folds = (("conv1", "bn1"),)
+
     def __init__(self, batch_norm: bool = False, feature_dim: int = 800) -> None:
         super().__init__()
         self.branches = [Branch(feature_dim, feature_dim)]

@@ -32,7 +32,7 @@ from reidlab.recipe.init import lineage
 from reidlab.recipe.study import source_seed
 
 #: What provenance.json holds the hash of.
-HASHED = ("config.json", "history.csv", "per_query.parquet", "model.safetensors", "metrics.json")
+HASHED = ("history.csv", "per_query.parquet", "model.safetensors", "metrics.json")
 WEIGHTS = "model.safetensors"
 
 

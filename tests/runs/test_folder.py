@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -49,8 +50,13 @@ def test_what_is_read_is_what_was_written(finished):
     assert runs.why_not_current(finished, CONFIG, "f") is None
 
 
-@pytest.mark.parametrize("name", ["history.csv", "per_query.parquet", "config.json"])
-@pytest.mark.parametrize("damage", ["empty", "cut", "missing", "another"])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *product(["history.csv", "per_query.parquet"], ["empty", "cut", "missing", "another"]),
+        *product(["config.json"], ["empty", "cut", "missing"]),
+    ],
+)
 def test_a_damaged_file_is_named_with_the_remedy(finished, name, damage):
     file = finished / name
     content = file.read_bytes()
