@@ -236,8 +236,15 @@ def _write_per_query(per_query: pd.DataFrame, file: Path) -> None:
         "last_match": last.round(),
     }
     table = pd.DataFrame({name: column.astype(np.int32) for name, column in numbers.items()})
-    table["ap"] = per_query.ap.astype(np.float32)
-    table.to_parquet(file, index=False, compression="zstd", compression_level=19)
+    table["ap"] = per_query.ap
+    table.to_parquet(
+        file,
+        index=False,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=[name for name in table if name != "ap"],
+        column_encoding={"ap": "BYTE_STREAM_SPLIT"},  # a fifth smaller
+    )
 
 
 def _read_per_query(file: Path) -> pd.DataFrame:
