@@ -103,3 +103,4 @@ study.notebook(
     slips={"OSNet x0.25: mirror image at test": ["slip-flip-a", "net-osnet-a"]},
     transfer=["net-osnet-a-on-b", "net-osnet-a-to-b"],
 )
+study.notebook("12-claims")

@@ -294,3 +294,4 @@ study.notebook(
         "from random weights, another recipe and network: fast, x0.5": "market-fast",
     },
 )
+study.notebook("12-claims")

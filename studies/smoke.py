@@ -88,3 +88,4 @@ study.notebook(
     slips={"OSNet x0.25: centres never trained": ["slip-center-a", "net-osnet-a"]},
     transfer=["net-osnet-a-on-b", "net-osnet-a-to-b"],
 )
+study.notebook("12-claims")

@@ -2,9 +2,11 @@
 
 import importlib
 
-_HOME = {"Results": "results", "network": "steps", "run_folder": "steps", "runs": "steps"}
+_HOME = {"Results": "results"} | dict.fromkeys(
+    ("finished", "network", "run_folder", "runs"), "steps"
+)
 
-__all__ = ["Results", "network", "run_folder", "runs"]
+__all__ = ["Results", "finished", "network", "run_folder", "runs"]
 
 
 def __getattr__(name: str) -> object:

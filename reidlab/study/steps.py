@@ -78,6 +78,28 @@ def runs(profile: str, names: list[str]) -> dict[str, list[Run]]:
     }
 
 
+def finished(profile: str, names: Iterable[str]) -> dict[str, list[Run]]:
+    """Those trainings of runs that are finished, by run; runs without any are left out.
+
+    For tables that show the rows that are there. Nothing is trained.
+
+    Raises:
+        StudyError: an unknown profile or run; a folder that holds a run of other settings.
+    """
+    study = load(profile)
+    return {
+        name: some
+        for name in names
+        if (
+            some := [
+                _finished(study, name, seed)
+                for seed in study[name].seeds
+                if is_complete(run_folder(profile, name, seed))
+            ]
+        )
+    }
+
+
 def network(profile: str, name: str) -> Run:
     """The first training of a run, with its weights.
 
