@@ -234,7 +234,8 @@ compared = ["market-none", "market-synthetic", "market-msmt17"]
 compared += [f"published-{name}" for name in ("market1501", "market1501-cosine")]
 compared += [f"published-{name}" for name in ("msmt17", "msmt17-cosine")]
 study.notebook("01-data", dataset="market1501", other="market1501")
-study.notebook("02-architecture")
+# A network that was trained on real people, and a thousand queries: are its gates alive?
+study.notebook("02-architecture", weights=MARKET, dataset="market1501", queries=1000)
 study.notebook("03-training", run="market-fast")
 study.notebook(
     "04-cross-dataset",

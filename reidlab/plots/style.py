@@ -48,6 +48,8 @@ DIVERGING = LinearSegmentedColormap.from_list(
 
 #: What a notebook notes beside a figure that :func:`is_chart`.
 CHART = {"reidlab": "chart"}
+#: Metadata of a figure with pictures of generated people, which may be shown everywhere.
+GENERATED = {"reidlab": "generated people"}
 
 SETTINGS = {
     "figure.dpi": DPI,
@@ -109,8 +111,8 @@ def _show_in_notebook() -> None:
 def _encoded(figure: Figure, kind: str) -> bytes | tuple[bytes, dict[str, str]] | None:
     """A figure as a notebook stores it, or None where the other format serves.
 
-    A chart comes with :data:`CHART` as metadata: the runner keeps it where photographs must not
-    be kept.
+    A chart comes with :data:`CHART` as metadata, pictures of generated people with
+    :data:`GENERATED`: the runner keeps both where photographs must not be kept.
     """
     if kind != ("jpeg" if getattr(figure, "holds_pictures", False) else "png"):
         return None
@@ -120,7 +122,8 @@ def _encoded(figure: Figure, kind: str) -> bytes | tuple[bytes, dict[str, str]] 
         return (content, CHART) if is_chart(figure) else content
     stream = io.BytesIO()
     figure.savefig(stream, format="jpeg", pil_kwargs={"quality": 90, "subsampling": 0}, **layout)
-    return stream.getvalue()
+    content = stream.getvalue()
+    return (content, GENERATED) if getattr(figure, "shows_generated", False) else content
 
 
 def png(figure: Figure, **options: Any) -> bytes:
@@ -194,3 +197,9 @@ def plain_image(axes: Axes, image: Any = None, frame: str | None = None) -> Axes
 def mark_pictures(figure: Figure) -> None:
     """Say that a figure holds pictures, which a notebook then stores as JPEG."""
     figure.holds_pictures = True
+
+
+def generated(figure: Figure) -> Figure:
+    """Say that all pictures of a figure show generated people, so that every profile keeps it."""
+    figure.shows_generated = True
+    return figure

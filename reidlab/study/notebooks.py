@@ -101,8 +101,8 @@ def run_notebook(
         output: where the executed notebook goes.
         parameters: values in place of the defaults of the notebook's parameters cell.
         timeout: seconds that one cell may take; None for no bound.
-        pictures: False leaves every picture that is not known to be a chart out of ``output``,
-            so that no photograph of a real data set can be published with it.
+        pictures: False leaves every picture out of ``output`` that is not known to be a chart or
+            to show generated people, so that no photograph can be published with it.
         stream: where the notebook's progress (log lines) is shown live; default this process's
             standard error.
 
@@ -356,14 +356,14 @@ def _is_progress(output: Any) -> bool:
 
 
 def _without_pictures(notebook: Any) -> Any:
-    """Leave a line of text where a picture was, unless it is known to be a chart."""
-    from reidlab.plots.style import CHART  # matplotlib takes its time
+    """Leave a line of text where a picture was, but for charts and generated people."""
+    from reidlab.plots.style import CHART, GENERATED  # matplotlib takes its time
 
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             data, about = output.get("data", {}), output.get("metadata", {})
             for kind in [kind for kind in data if kind.startswith("image/")]:
-                if about.get(kind) == CHART:
+                if about.get(kind) in (CHART, GENERATED):
                     continue
                 del data[kind]
                 data["text/plain"] = "(picture left out: made from research data)"

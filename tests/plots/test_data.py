@@ -165,3 +165,5 @@ def test_a_notebook_stores_pictures_as_jpeg_and_drawings_as_png(frame):
     assert style._encoded(drawing, "jpeg") is None
     assert style._encoded(sheet, "jpeg").startswith(b"\xff\xd8")
     assert style._encoded(sheet, "png") is None
+    picture, about = style._encoded(style.generated(sheet), "jpeg")
+    assert picture.startswith(b"\xff\xd8") and about == style.GENERATED
