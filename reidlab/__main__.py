@@ -21,6 +21,7 @@ VERBS = {
     "study": "make a whole study: data, runs, notebooks, results",
     "report": "write the page of a study's results",
     "rescore": "score a run in another way: another distance, normalised, re-ranked",
+    "corrupt": "score a run on corrupted images, as Market-1501-C does; kept in its folder",
     "export": "write a network as an ONNX file, checked against PyTorch",
     "refresh": "re-execute the source notebooks in place, to renew their saved outputs",
     "readme": "write the tables of README.md and docs/ anew from results/",
@@ -61,6 +62,14 @@ def _arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     elif verb not in ("refresh", "readme"):
         optional = "?" if verb == "plan" else None
         parser.add_argument("profile", nargs=optional, help="a file of studies/, without ending")
+    if verb == "corrupt":
+        parser.add_argument(
+            "run", help="a run of the profile; trained if its weights are not here"
+        )
+        parser.add_argument("--repeats", type=int, default=10, help="draws for every image")
+        parser.add_argument("--rerank", action="store_true", help="by k-reciprocal neighbours")
+        parser.add_argument("--grid", action="store_true", help="every kind at every severity too")
+        parser.add_argument("--people", type=float, default=0.1, help="share of them in the grid")
     if verb in ("data", "run", "notebook"):
         optional = "?" if verb == "data" else None
         parser.add_argument("name", nargs=optional, help="of one of the study's")
@@ -84,6 +93,8 @@ def _carry_out(given: argparse.Namespace) -> int | None:
     steps = _module("study.steps")  # which takes torch's seconds
     if given.verb == "rescore":
         return _module("evaluation.rescore").run(given, steps.network)
+    if given.verb == "corrupt":
+        return _corrupt(given, steps.network(given.profile, given.run))
     if given.verb == "refresh":
         return steps.refresh_notebooks()
     if given.verb == "study":
@@ -99,6 +110,15 @@ def _carry_out(given: argparse.Namespace) -> int | None:
         steps.train_all(study, study.notebook_of(given.name).needs)
         steps.execute(study, given.name)
     return None
+
+
+def _corrupt(given: argparse.Namespace, run: Any) -> None:
+    runs = _module("evaluation.corrupted_runs")
+    table = runs.protocol(run, given.repeats, given.rerank)
+    kept = _module("evaluation.robustness").over_repeats(table[table.by == "all"])
+    _say(kept.round(2).to_string(index=False))
+    if given.grid:
+        _say(runs.grid(run, given.people).round(1).to_string(index=False))
 
 
 def _plan(profile: str | None) -> None:

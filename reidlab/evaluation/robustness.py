@@ -11,6 +11,7 @@ rows by some columns.
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,9 @@ SETTINGS = ("clean", "both", "query", "gallery")
 #: The features of a table's images, of a network: corrupted where there is a corruption.
 Features = Callable[[pd.DataFrame, Corruption | None], FeatureSet]
 
+#: Distances of a query set to a gallery, (Q, G).
+Distances = Callable[[FeatureSet, FeatureSet], Any]
+
 SCORES = ["rank1", "mAP", "mINP"]
 
 
@@ -33,7 +37,7 @@ def random_protocol(
     features: Features,
     dataset: Dataset,
     seeds: Iterable[int] = range(10),
-    distance: str = "euclidean",
+    distance: str | Distances = "euclidean",
 ) -> pd.DataFrame:
     """Market-1501-C's evaluation, one repeat for each seed.
 
@@ -44,7 +48,8 @@ def random_protocol(
         features: of a run, ``functools.partial(features.of_run, run)``.
         dataset: whose query and gallery are searched.
         seeds: of the repeats.
-        distance: see :func:`reidlab.metrics.scores.evaluate`.
+        distance: see :func:`reidlab.metrics.scores.evaluate`, or what makes it of query and
+            gallery, such as :func:`reidlab.metrics.rerank.rerank`.
 
     Returns:
         One row a search: setting, seed (-1 for clean), query (its position), pid, camid; kind and
@@ -135,13 +140,16 @@ def scores(searches: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
     return groups[SCORES].mean().assign(searches=groups.size()).reset_index()
 
 
-def over_repeats(searches: pd.DataFrame) -> pd.DataFrame:
+def over_repeats(repeats: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over the repeats (n - 1) of each setting's scores.
+
+    Args:
+        repeats: :func:`scores` by ``["setting", "seed"]``.
 
     Returns:
         One row for each setting and score: setting, score, mean, std (NaN of one repeat), repeats.
     """
-    each = scores(searches, ["setting", "seed"]).melt(["setting", "seed"], SCORES, "score")
+    each = repeats.melt(["setting", "seed"], SCORES, "score")
     groups = each.groupby(["setting", "score"], sort=False).value
     return groups.agg(mean="mean", std="std", repeats="size").reset_index()
 
@@ -179,12 +187,13 @@ def _searches(
     query: FeatureSet,
     gallery: FeatureSet,
     dataset: Dataset,
-    distance: str,
+    distance: str | Distances,
     drawn: pd.DataFrame | None = None,
     **columns: str | int,
 ) -> pd.DataFrame:
     """One ranking as rows."""
-    ranking = evaluate(query, gallery, distance, same_camera_rule=dataset.has_cameras)
+    source = distance(query, gallery) if callable(distance) else distance
+    ranking = evaluate(query, gallery, source, same_camera_rule=dataset.has_cameras)
     rows = ranking.per_query[["query", "pid", "camid", "first_match", "ap", "inp"]]
     what = {"kind": "clean", "severity": 0} if drawn is None else dict(drawn)
     return rows.assign(**columns, **what)[ranking.per_query.valid.to_numpy(bool)]

@@ -106,7 +106,9 @@ def test_losses_are_beside_the_same_searches_clean():
 
 
 def test_repeats_have_a_mean_and_a_deviation():
-    table = robustness.over_repeats(SEARCHES).set_index(["setting", "score"])
+    table = robustness.over_repeats(robustness.scores(SEARCHES, ["setting", "seed"])).set_index(
+        ["setting", "score"]
+    )
     row = table.loc[("query", "mAP")]  # 40 and 66.67
     assert (row["mean"], row["std"]) == pytest.approx((160 / 3, 80 / 3 / math.sqrt(2)))
     assert row.repeats == 2 and math.isnan(table.loc[("clean", "mAP")]["std"])
