@@ -104,3 +104,14 @@ study.notebook(
     transfer=["net-osnet-a-on-b", "net-osnet-a-to-b"],
 )
 study.notebook("12-claims")
+study.notebook(
+    "17-corruptions",
+    run="a-none",
+    rows={
+        "from random weights": "a-none",
+        "from the shipped weight": "a-synthetic",
+        "from the other set": "b-to-a",
+    },
+    severities=[1, 3, 5],
+    people=0.1,
+)

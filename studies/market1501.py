@@ -296,3 +296,28 @@ study.notebook(
     },
 )
 study.notebook("12-claims")
+study.notebook(
+    "17-corruptions",
+    run="published-market1501",
+    rows={
+        "the base: erasing 0.5": "help-base",
+        "erasing 0": "help-erase-0",
+        "erasing 0.25": "help-erase-25",
+        "erasing 0.75": "help-erase-75",
+        "noise as augmentation": "help-noise",
+        "blur": "help-blur",
+        "weather": "help-weather",
+        "digital": "help-digital",
+        "Gaussian blur alone": "help-gaussian-blur",
+        "JPEG alone": "help-jpeg-compression",
+        "every kind": "help-any",
+        "soft triplet": "help-triplet",
+        "from random weights": "help-none",
+        "from generated people": "help-synthetic",
+        "mirror image at test": "help-mirror",
+    },
+    repeats=10,
+    row_repeats=5,
+    severities=[1, 2, 3, 4, 5],
+    people=0.1,
+)

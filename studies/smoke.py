@@ -89,3 +89,4 @@ study.notebook(
     transfer=["net-osnet-a-on-b", "net-osnet-a-to-b"],
 )
 study.notebook("12-claims")
+study.notebook("17-corruptions")

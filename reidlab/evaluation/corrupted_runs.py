@@ -9,7 +9,8 @@ clone without weights reads them; the first line says of which weights they are.
 import functools
 import json
 import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -23,6 +24,7 @@ from reidlab.evaluation import robustness
 from reidlab.evaluation.features import of_model
 from reidlab.metrics.rerank import rerank
 from reidlab.runs.folder import WEIGHTS, Run, load_model
+from reidlab.statistics.seeds import training_of
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,32 @@ def grid(run: Run, people: float = 0.1, severities: Sequence[int] = SEVERITIES) 
     return _kept(run, GRID, asked, lambda: _grid(run, people, severities))
 
 
+def comparison(runs: Mapping[str, Run], repeats: int = 10) -> pd.DataFrame:
+    """Clean scores of networks beside those on corrupted images.
+
+    Args:
+        runs: label -> a training.
+        repeats: of :func:`protocol`.
+
+    Returns:
+        One row a network: label, run, dataset; repeats; train_accuracy, the final one in percent;
+        ``<score>_<setting>`` for every setting, the mean over the repeats, and
+        ``<score>_<setting>_std``.
+    """
+    rows = []
+    for label, run in runs.items():
+        table = protocol(run, repeats)
+        table = table[(table.by == "all") & (table.seed < repeats)]
+        each = training_of(run)["train_accuracy"]
+        row = {"label": label, "run": run.name, "dataset": run.config["dataset"]}
+        row |= {"repeats": repeats, "train_accuracy": each.iloc[-1] if len(each) else math.nan}
+        for found in robustness.over_repeats(table).itertuples():
+            row[f"{found.score}_{found.setting}"] = found.mean
+            row[f"{found.score}_{found.setting}_std"] = found.std
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def is_measured(run: Run) -> bool:
     """Whether a run's folder holds the protocol's scores of its own weights."""
     return _read(run, PROTOCOL, {}) is not None
@@ -87,7 +115,7 @@ def _kept(
     table = _read(run, name, asked)
     if table is not None:
         return table
-    if not (run.path / WEIGHTS).is_file():
+    if not run.has_weights:
         raise StudyError(
             f"{run.path / name} is missing or of other weights, and {WEIGHTS} is not here to "
             f"measure it. Train the run: python -m reidlab run PROFILE {run.name}, then: "
@@ -109,13 +137,14 @@ def _read(run: Run, name: str, asked: dict[str, Any], strict: bool = False) -> p
     first, _, _ = file.read_text().partition("\n")
     try:
         about: dict[str, Any] = json.loads(first.removeprefix("# "))
+        weights, pixels = about["weights"], about["pixels"]
         table = pd.read_csv(file, comment="#")
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise StudyError(
             f"{file} is damaged ({error}). Delete it; it is measured again."
         ) from None
-    known = run.provenance.get("sha256", {}).get(WEIGHTS, about["weights"])
-    fits = about["weights"] == known and about["pixels"] == VERSION
+    known = run.provenance.get("sha256", {}).get(WEIGHTS, weights)
+    fits = weights == known and pixels == VERSION
     fits = fits and about.get("repeats", 0) >= asked.get("repeats", 0)
     fits = fits and all(about[key] == value for key, value in asked.items() if key != "repeats")
     return table if fits or strict else None

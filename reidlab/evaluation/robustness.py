@@ -10,11 +10,13 @@ rows by some columns.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from reidlab.common.errors import ReidlabError
 from reidlab.data.corruptions import KINDS, SEVERITIES, Corruption
@@ -152,6 +154,30 @@ def over_repeats(repeats: pd.DataFrame) -> pd.DataFrame:
     each = repeats.melt(["setting", "seed"], SCORES, "score")
     groups = each.groupby(["setting", "score"], sort=False).value
     return groups.agg(mean="mean", std="std", repeats="size").reset_index()
+
+
+def rank_correlation(
+    first: Sequence[float], second: Sequence[float], samples: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Spearman's rank correlation of two scores over networks, with its 95 % interval.
+
+    The interval is the bootstrap's, networks drawn again; drawn sets of equal values tell nothing
+    and are left out.
+
+    Returns:
+        The correlation and its interval's ends; NaN of fewer than five networks.
+    """
+    if len(first) < 5:
+        return (math.nan,) * 3
+    values, rng = np.array([first, second], dtype=float), np.random.default_rng(seed)
+    drawn = rng.integers(len(first), size=(samples, len(first)))
+    found = [
+        stats.spearmanr(*values[:, chosen]).statistic
+        for chosen in drawn
+        if (np.ptp(values[:, chosen], axis=1) > 0).all()
+    ]
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(stats.spearmanr(*values).statistic), float(low), float(high)
 
 
 def losses(searches: pd.DataFrame, by: str | list[str], setting: str = "query") -> pd.DataFrame:

@@ -70,6 +70,11 @@ class Run:
         """The seed that it was trained with."""
         return self.config["seed"]
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the network is here, which git does not keep."""
+        return (self.path / WEIGHTS).is_file()
+
     def lineage(self) -> list[Mapping[str, Any]]:
         """Its settings and those of every run that it descends from, as far as they are here."""
 

@@ -81,12 +81,14 @@ def runs(profile: str, names: list[str]) -> dict[str, list[Run]]:
 def finished(profile: str, names: Iterable[str]) -> dict[str, list[Run]]:
     """Those trainings of runs that are finished, by run; runs without any are left out.
 
-    For tables that show the rows that are there. Nothing is trained.
+    For tables that show the rows that are there. Only what takes minutes is trained first.
 
     Raises:
         StudyError: an unknown profile or run; a folder that holds a run of other settings.
     """
-    study = load(profile)
+    study, names = load(profile), [*names]
+    if not study.keep:
+        return runs(profile, names)
     return {
         name: some
         for name in names

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 from torch.nn import functional as F
 
 from reidlab import data
@@ -601,28 +602,36 @@ def test_metrics_are_plain_json(root, tmp_path):
     }
 
 
-@pytest.mark.parametrize(
-    ("precision", "tolerance"),
-    [
-        ("float32", {"rank1": 0.02, "mAP": 0.02, "mINP": 0.02}),
-        # Rounding to bfloat16 moves mINP most: it hangs on the very last match of each query.
-        ("auto", {"rank1": 0.1, "mAP": 0.1}),
-    ],
-)
-def test_published_checkpoint_gives_the_known_results(real_data, precision, tolerance):
-    """The data notes' results, which were found with torchreid's network in float32."""
+def published_scores(real_data, precision):
+    """Distance -> Ranking of the published checkpoint at the published size."""
     dataset = data.load("market1501", real_data)
     model = build("osnet_x0_25")
     load_weights(model, real_data / "weights" / "osnet_x0_25_market1501.pth")
-    sets = [
+    query, gallery = (
         embed(model, frame, 256, 128, precision=precision)
         for frame in (dataset.query, dataset.gallery)
-    ]
+    )
+    return {name: evaluate(query, gallery, distance=name) for name in ("euclidean", "cosine")}
+
+
+def test_published_checkpoint_gives_the_known_results(real_data):
+    """The data notes' results, which were found with torchreid's network in float32.
+
+    In bfloat16 the order of additions, and with it the rounding, is the processor's: on one 4
+    queries of 3,368 find another first answer than on the next. So it is held against float32
+    query by query: few change, and no more lose than win beyond what a coin would do.
+    """
+    exact, rounded = (published_scores(real_data, one) for one in ("float32", "auto"))
     for distance, known in [
         ("euclidean", {"rank1": 91.18, "mAP": 74.94, "mINP": 37.00}),
         ("cosine", {"rank1": 91.48, "mAP": 77.39, "mINP": 43.73}),
     ]:
-        found = evaluate(*sets, distance=distance).summary()
+        found = exact[distance].summary()
         assert found["num_valid"] == 3368
-        for score, bound in tolerance.items():
-            assert found[score] == pytest.approx(known[score], abs=bound), (distance, score)
+        for score, right in known.items():
+            assert found[score] == pytest.approx(right, abs=0.02), (distance, score)
+        assert rounded[distance].summary()["mAP"] == pytest.approx(known["mAP"], abs=0.1)
+        first, second = (one[distance].per_query["first_match"] == 0 for one in (exact, rounded))
+        lost, won = int((first & ~second).sum()), int((~first & second).sum())
+        assert lost + won <= 3368 // 100, (distance, lost, won)
+        assert stats.binomtest(lost, max(lost + won, 1)).pvalue > 0.01, (distance, lost, won)
