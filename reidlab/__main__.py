@@ -66,6 +66,7 @@ def _arguments(verb: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "run", help="a run of the profile; trained if its weights are not here"
         )
+        parser.add_argument("--seed", type=int, help="the training of this seed only")
         parser.add_argument("--repeats", type=int, default=10, help="draws for every image")
         parser.add_argument("--rerank", action="store_true", help="by k-reciprocal neighbours")
         parser.add_argument("--grid", action="store_true", help="every kind at every severity too")
@@ -94,7 +95,10 @@ def _carry_out(given: argparse.Namespace) -> int | None:
     if given.verb == "rescore":
         return _module("evaluation.rescore").run(given, steps.network)
     if given.verb == "corrupt":
-        return _corrupt(given, steps.network(given.profile, given.run))
+        seeds = study[given.run].seeds if given.seed is None else [given.seed]
+        for seed in seeds:
+            _corrupt(given, steps.network(given.profile, given.run, seed))
+        return None
     if given.verb == "refresh":
         return steps.refresh_notebooks()
     if given.verb == "study":

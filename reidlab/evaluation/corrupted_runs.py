@@ -24,7 +24,7 @@ from reidlab.evaluation import robustness
 from reidlab.evaluation.features import of_model
 from reidlab.metrics.rerank import rerank
 from reidlab.runs.folder import WEIGHTS, Run, load_model
-from reidlab.statistics.seeds import training_of
+from reidlab.statistics import seeds
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,11 @@ def protocol(run: Run, repeats: int = 10, reranked: bool = False) -> pd.DataFram
         of the same searches and ``<score>_loss``.
 
     Raises:
-        StudyError: it is not measured yet, and the run's weights are not here.
+        StudyError: less than one repeat; it is not measured yet, and the run's weights are not
+            here.
     """
+    if repeats < 1:
+        raise StudyError(f"repeats is {repeats}; expected one draw of corruptions at least")
     name = RERANKED if reranked else PROTOCOL
     return _kept(run, name, {"repeats": repeats}, lambda: _protocol(run, repeats, reranked))
 
@@ -78,30 +81,71 @@ def grid(run: Run, people: float = 0.1, severities: Sequence[int] = SEVERITIES) 
     return _kept(run, GRID, asked, lambda: _grid(run, people, severities))
 
 
-def comparison(runs: Mapping[str, Run], repeats: int = 10) -> pd.DataFrame:
-    """Clean scores of networks beside those on corrupted images.
+def comparison(
+    rows: Mapping[str, Sequence[Run]], repeats: int = 10, score: str = "mAP"
+) -> pd.DataFrame:
+    """Clean scores of recipes beside those on corrupted images, and what each changes.
 
     Args:
-        runs: label -> a training.
+        rows: label -> the trainings of a recipe, one a seed. The first is what the others are
+            held against, seed by seed.
         repeats: of :func:`protocol`.
+        score: which one is compared, with query and gallery corrupted.
 
     Returns:
-        One row a network: label, run, dataset; repeats; train_accuracy, the final one in percent;
-        ``<score>_<setting>`` for every setting, the mean over the repeats, and
-        ``<score>_<setting>_std``.
+        One row a recipe: label, run, seeds; repeats; train_accuracy, the final one in percent;
+        ``<score>_<setting>`` for every setting, the mean over seeds and repeats,
+        ``<score>_<setting>_std``, the standard deviation over the repeats, mean over the seeds,
+        and ``_seeds``, over the seeds; ``difference`` from the first row in points with ``low``,
+        ``high`` and ``p_holm`` (:func:`reidlab.statistics.seeds.seed_difference`), and the
+        verdict.
     """
-    rows = []
-    for label, run in runs.items():
-        table = protocol(run, repeats)
-        table = table[(table.by == "all") & (table.seed < repeats)]
-        each = training_of(run)["train_accuracy"]
-        row = {"label": label, "run": run.name, "dataset": run.config["dataset"]}
-        row |= {"repeats": repeats, "train_accuracy": each.iloc[-1] if len(each) else math.nan}
-        for found in robustness.over_repeats(table).itertuples():
-            row[f"{found.score}_{found.setting}"] = found.mean
-            row[f"{found.score}_{found.setting}_std"] = found.std
-        rows.append(row)
-    return pd.DataFrame(rows)
+    table, each = [], {}
+    for label, runs in rows.items():
+        found = pd.concat([_scores(run, repeats) for run in runs], keys=[run.seed for run in runs])
+        each[label] = found
+        row = {"label": label, "run": runs[0].name, "seeds": len(runs), "repeats": repeats}
+        row["train_accuracy"] = found["train_accuracy"].mean()
+        for (one, setting), part in found.groupby(["score", "setting"]):
+            row[f"{one}_{setting}"] = part["mean"].mean()
+            row[f"{one}_{setting}_std"] = part["std"].mean()
+            row[f"{one}_{setting}_seeds"] = part["mean"].std()
+        table.append(row)
+    first = next(iter(rows))
+    compared = [
+        seeds.SeedDifference(*[math.nan] * 4, 0)
+        if label == first
+        else seeds.seed_difference(*_paired(each[first], found, score))
+        for label, found in each.items()
+    ]
+    frame = pd.DataFrame(table)
+    frame["difference"] = [one.mean for one in compared]
+    frame["low"], frame["high"] = [one.low for one in compared], [one.high for one in compared]
+    frame["p_holm"] = seeds.holm([one.p for one in compared])
+    accuracy = frame["train_accuracy"]
+    frame["verdict"] = [
+        seeds.verdict(one.mean, p, one.count, [accuracy[0], own]) if number else ""
+        for number, (one, p, own) in enumerate(zip(compared, frame["p_holm"], accuracy))
+    ]
+    return frame
+
+
+def _scores(run: Run, repeats: int) -> pd.DataFrame:
+    """Of one training: score, setting, mean and std over the repeats, and its train_accuracy."""
+    table = protocol(run, repeats)
+    found = robustness.over_repeats(table[(table.by == "all") & (table.seed < repeats)])
+    accuracy = seeds.training_of(run)["train_accuracy"]
+    return found.assign(train_accuracy=accuracy.iloc[-1] if len(accuracy) else math.nan)
+
+
+def _paired(first: pd.DataFrame, second: pd.DataFrame, score: str) -> list[pd.Series]:
+    """Scores of both with query and gallery corrupted, of the seeds that both have."""
+    means = [
+        one[(one["score"] == score) & (one["setting"] == "both")].droplevel(1)["mean"]
+        for one in (first, second)
+    ]
+    common = means[0].index.intersection(means[1].index)
+    return [one[common] for one in means]
 
 
 def is_measured(run: Run) -> bool:

@@ -102,8 +102,8 @@ def finished(profile: str, names: Iterable[str]) -> dict[str, list[Run]]:
     }
 
 
-def network(profile: str, name: str) -> Run:
-    """The first training of a run, with its weights.
+def network(profile: str, name: str, seed: int | None = None) -> Run:
+    """The training of a run's first seed, or of another, with its weights.
 
     They are not in git: a fresh clone has the scores of the committed runs but has to train for
     the weights.
@@ -112,7 +112,8 @@ def network(profile: str, name: str) -> Run:
         StudyError: see :func:`runs`.
     """
     study = load(profile)
-    return _finished(study, name, study[name].seeds[0], weights=True)
+    seed = study[name].seeds[0] if seed is None else seed
+    return _finished(study, name, seed, weights=True)
 
 
 def _finished(study: Study, name: str, seed: int, weights: bool = False) -> Run:

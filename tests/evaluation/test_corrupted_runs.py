@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import json
+import math
+from collections import namedtuple
 
 import pandas as pd
 import pytest
@@ -76,13 +78,55 @@ def test_what_is_measured_is_kept_and_is_the_protocol(run, dataset, monkeypatch)
     assert sorted(groups.pid) == sorted(dataset.query.pid.unique())
     monkeypatch.setattr(corrupted_runs.robustness, "random_protocol", forbidden)
     pd.testing.assert_frame_equal(corrupted_runs.protocol(run, repeats=3), table)
-    fewer = corrupted_runs.comparison({"x": run}, repeats=2).iloc[0]
+    fewer = corrupted_runs.comparison({"x": [run]}, repeats=2).iloc[0]
     two = every[every.index.get_level_values("seed") < 2]
     assert fewer.mAP_both == pytest.approx(two.loc["both"].mAP.mean(), rel=1e-4)
     assert fewer.mAP_both_std == pytest.approx(two.loc["both"].mAP.std(), rel=1e-3, abs=1e-3)
     assert fewer.train_accuracy == 55.0
     with pytest.raises(AssertionError, match="measured again"):
         corrupted_runs.protocol(run, repeats=4)
+
+
+def test_rows_are_held_against_the_first_seed_by_seed(monkeypatch):
+    """Of three seeds and two repeats, beside the paired t test of the means over the repeats."""
+    both = {
+        "base": [[10.0, 12.0], [11.0, 13.0], [12.0, 14.0]],
+        "better": [[12.1, 14.1], [13.0, 15.0], [13.9, 15.9]],
+        "once": [[30.0, 32.0]],
+    }
+    Trained = namedtuple("Trained", "name seed accuracy")
+    monkeypatch.setattr(
+        corrupted_runs.seeds,
+        "training_of",
+        lambda run: pd.DataFrame({"train_accuracy": [1.0, run.accuracy]}),
+    )
+
+    def protocol(run, _repeats):
+        rows = [("all", "both", seed, v, v, v) for seed, v in enumerate(both[run.name][run.seed])]
+        rows.append(("all", "clean", -1, 50.0, 50.0, 50.0))
+        return pd.DataFrame(rows, columns=["by", "setting", "seed", "rank1", "mAP", "mINP"])
+
+    monkeypatch.setattr(corrupted_runs, "protocol", protocol)
+    runs_of = {name: [Trained(name, s, 99.0) for s in range(len(v))] for name, v in both.items()}
+    table = corrupted_runs.comparison(runs_of, 2).set_index("label")
+    assert table.loc["base", ["mAP_both", "mAP_both_seeds", "mAP_clean"]].tolist() == [12, 1, 50]
+    assert table["mAP_both_std"].tolist() == pytest.approx([2**0.5] * 3)
+    assert math.isnan(table.loc["base", "difference"]) and table.loc["base", "verdict"] == ""
+    test = stats.ttest_rel([13.1, 14.0, 14.9], [11.0, 12.0, 13.0])
+    better = table.loc["better"]
+    assert better.difference == pytest.approx(2.0)
+    assert [better.low, better.high] == pytest.approx([*test.confidence_interval()])
+    assert better.p_holm == pytest.approx(test.pvalue) and better.verdict == "gain"
+    assert table.loc["once", "difference"] == 20.0
+    assert table.loc["once", "verdict"] == "not shown: too few seeds"
+    runs_of["better"] = [one._replace(accuracy=94.0) for one in runs_of["better"]]
+    table = corrupted_runs.comparison(runs_of, 2).set_index("label")
+    assert table.loc["better", "verdict"] == "not shown: not converged"
+
+
+def test_no_repeat_is_refused(run):
+    with pytest.raises(StudyError, match="repeats is 0"):
+        corrupted_runs.protocol(run, repeats=0)
 
 
 def test_reranked_ranks_each_repeat_by_itself(run, dataset, monkeypatch):
