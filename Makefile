@@ -45,9 +45,10 @@ test: $(READY) lint ## every test: style, doctests, unit tests, notebooks (nbval
 bench: $(READY) ## time and memory beside torchreid's: STAGE=name for one, FULL=1 for full sizes
 	@python -m benchmarks.run $(STAGE) $(if $(FULL),--full)
 
-lint: $(READY) ## check style with ruff
+lint: $(READY) ## check style with ruff, and that no photograph gets into git
 	@ruff check .
 	@ruff format --check .
+	@python -m reidlab photographs
 
 lab: $(READY) ## open the checkout in JupyterLab: OPTIONS=what jupyter lab takes
 	@test -z "$$REIDLAB_DATA" || REIDLAB_DATA=$$(realpath -m -- "$${REIDLAB_DATA/#\~\//$$HOME/}"); \

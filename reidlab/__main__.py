@@ -23,6 +23,7 @@ VERBS = {
     "rescore": "score a run in another way: another distance, normalised, re-ranked",
     "corrupt": "score a run on corrupted images, as Market-1501-C does; kept in its folder",
     "export": "write a network as an ONNX file, checked against PyTorch",
+    "photographs": "look for pictures of people in what git keeps; --staged: would commit",
     "refresh": "re-execute the source notebooks in place, to renew their saved outputs",
     "readme": "write the tables of README.md and docs/ anew from results/",
 }
@@ -59,7 +60,11 @@ def _arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     elif verb == "own":
         parser.add_argument("folder", help="with a folder for each person")
         parser.add_argument("out", nargs="?", help="the list; default: own.csv beside the folder")
-    elif verb not in ("refresh", "readme"):
+    elif verb == "refresh":
+        parser.add_argument("names", nargs="*", help="of notebooks; without any: all")
+    elif verb == "photographs":
+        parser.add_argument("--staged", action="store_true", help="as a pre-commit hook does")
+    elif verb != "readme":
         optional = "?" if verb == "plan" else None
         parser.add_argument("profile", nargs=optional, help="a file of studies/, without ending")
     if verb == "corrupt":
@@ -88,6 +93,9 @@ def _carry_out(given: argparse.Namespace) -> int | None:
         return _say(_module("data.readers.own").make_csv(given.folder, given.out))
     if given.verb == "export":
         return _module("evaluation.export").run(given)
+    if given.verb == "photographs":
+        count = _module("study.photographs").require_none(given.staged)
+        return _say(f"{count} files: no photograph of a person")
     if given.verb == "readme":
         return _module("study.readme").write()
     study = load(given.profile) if "profile" in given else None  # mistakes in it come first
@@ -100,7 +108,7 @@ def _carry_out(given: argparse.Namespace) -> int | None:
             _corrupt(given, steps.network(given.profile, given.run, seed))
         return None
     if given.verb == "refresh":
-        return steps.refresh_notebooks()
+        return steps.refresh_notebooks(given.names)
     if given.verb == "study":
         return steps.make(study, given.cores, given.snakemake)
     if given.verb == "report":

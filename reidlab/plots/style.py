@@ -4,7 +4,9 @@ A notebook calls `use_style()` once, after its imports. Figures come from `new_f
 around pyplot: a cell that ends with the figure shows it exactly once, and nothing piles up.
 """
 
+import hashlib
 import io
+import os
 from typing import Any
 
 import matplotlib
@@ -12,6 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from reidlab.common import paths
+from reidlab.common.files import replacing
+from reidlab.common.progress import is_batch
 
 #: Inches. At `DPI` a figure of this width fills the text column of a notebook, unscaled.
 PAGE_WIDTH = 9.0
@@ -46,10 +53,14 @@ DIVERGING = LinearSegmentedColormap.from_list(
     "reidlab-diverging", ["#7A2E00", VERMILLION, "#F3B58A", "#FFFFFF", "#7DB8DC", BLUE, "#01304C"]
 )
 
-#: What a notebook notes beside a figure that :func:`is_chart`.
-CHART = {"reidlab": "chart"}
-#: Metadata of a figure with pictures of generated people, which may be shown everywhere.
-GENERATED = {"reidlab": "generated people"}
+#: Where a picture says what it is: beside it in a notebook, within it as a file.
+NOTE = "reidlab"
+#: Of a figure that :func:`is_chart`.
+CHART = {NOTE: "chart"}
+#: Of a figure with pictures of generated people, which may be shown everywhere.
+GENERATED = {NOTE: "generated people"}
+#: Where pictures of real people go for a screen; git ignores it.
+PRIVATE = paths.ROOT / "private"
 
 SETTINGS = {
     "figure.dpi": DPI,
@@ -106,24 +117,52 @@ def _show_in_notebook() -> None:
     formatters = shell.display_formatter.formatters
     formatters["image/png"].for_type(Figure, lambda figure: _encoded(figure, "png"))
     formatters["image/jpeg"].for_type(Figure, lambda figure: _encoded(figure, "jpeg"))
+    formatters["text/html"].for_type(Figure, _on_screen)
 
 
-def _encoded(figure: Figure, kind: str) -> bytes | tuple[bytes, dict[str, str]] | None:
-    """A figure as a notebook stores it, or None where the other format serves.
+def note(figure: Figure) -> dict[str, str] | None:
+    """What a figure says of itself: a chart, generated people; None where it may show others."""
+    if getattr(figure, "shows_generated", False):
+        return GENERATED
+    return CHART if is_chart(figure) else None
 
-    A chart comes with :data:`CHART` as metadata, pictures of generated people with
-    :data:`GENERATED`: the runner keeps both where photographs must not be kept.
-    """
-    if kind != ("jpeg" if getattr(figure, "holds_pictures", False) else "png"):
+
+def _encoded(figure: Figure, kind: str) -> tuple[bytes, dict[str, str]] | bytes | None:
+    """A figure as a notebook stores it, with its note; None where another format serves."""
+    about = note(figure)
+    if _shows_somebody(figure) or kind != ("jpeg" if holds_pictures(figure) else "png"):
         return None
-    layout = {"bbox_inches": "tight", "dpi": figure.dpi}
-    if kind == "png":
-        content = png(figure, **layout)
-        return (content, CHART) if is_chart(figure) else content
-    stream = io.BytesIO()
-    figure.savefig(stream, format="jpeg", pil_kwargs={"quality": 90, "subsampling": 0}, **layout)
-    content = stream.getvalue()
-    return (content, GENERATED) if getattr(figure, "shows_generated", False) else content
+    content = _jpeg(figure) if kind == "jpeg" else png(figure, **_layout(figure))
+    return (content, about) if about else content
+
+
+def _on_screen(figure: Figure) -> str | None:
+    """Photographs of people as a page that shows a file: saving a notebook keeps its name only."""
+    if not _shows_somebody(figure):
+        return None
+    if is_batch():
+        return "<em>Photographs of real people, which are shown on screen only.</em>"
+    content = _jpeg(figure)
+    file = PRIVATE / f"{hashlib.sha256(content).hexdigest()[:16]}.jpg"
+    with replacing(PRIVATE / ".gitignore") as scratch:
+        scratch.write_text("*\n")
+    with replacing(file) as scratch:
+        scratch.write_bytes(content)
+    return f'<img src="{os.path.relpath(file)}" alt="Photographs of real people: not saved">'
+
+
+def _shows_somebody(figure: Figure) -> bool:
+    return holds_pictures(figure) and note(figure) != GENERATED
+
+
+def _layout(figure: Figure) -> dict[str, Any]:
+    return {"bbox_inches": "tight", "dpi": figure.dpi}
+
+
+def _jpeg(figure: Figure) -> bytes:
+    stream, small = io.BytesIO(), {"quality": 90, "subsampling": 0}
+    figure.savefig(stream, format="jpeg", pil_kwargs=small, **_layout(figure))
+    return stream.getvalue()
 
 
 def png(figure: Figure, **options: Any) -> bytes:
@@ -135,21 +174,28 @@ def png(figure: Figure, **options: Any) -> bytes:
     """
     stream, small = io.BytesIO(), io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None}, **options)
-    pictures = getattr(figure, "holds_pictures", False)
+    pictures = holds_pictures(figure)
     dither = Image.Dither.FLOYDSTEINBERG if pictures else Image.Dither.NONE
     image = Image.open(stream).convert("RGB")
     # Median cut may leave out a colour of few pixels, such as that of a thin line; an octree not.
     method = Image.Quantize.MEDIANCUT if pictures else Image.Quantize.FASTOCTREE
     palette = image.quantize(256, method=method)
-    image.quantize(palette=palette, dither=dither).save(small, "png", optimize=True)
+    about = PngInfo()
+    for key, text in (note(figure) or {}).items():
+        about.add_text(key, text)
+    image.quantize(palette=palette, dither=dither).save(small, "png", optimize=True, pnginfo=about)
     return small.getvalue()
 
 
 def is_chart(figure: Figure) -> bool:
     """Whether a figure is one of the house's and holds numbers only, no pixels of an image."""
+    return getattr(figure, "from_new_figure", False) and not holds_pictures(figure)
+
+
+def holds_pictures(figure: Figure) -> bool:
+    """Whether a figure shows coloured pixels, or somebody has said so."""
     coloured = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images)
-    ours = getattr(figure, "from_new_figure", False)
-    return ours and not coloured and not getattr(figure, "holds_pictures", False)
+    return coloured or getattr(figure, "marked", False)
 
 
 def new_figure(
@@ -196,7 +242,7 @@ def plain_image(axes: Axes, image: Any = None, frame: str | None = None) -> Axes
 
 def mark_pictures(figure: Figure) -> None:
     """Say that a figure holds pictures, which a notebook then stores as JPEG."""
-    figure.holds_pictures = True
+    figure.marked = True
 
 
 def generated(figure: Figure) -> Figure:

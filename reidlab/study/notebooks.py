@@ -356,7 +356,10 @@ def _is_progress(output: Any) -> bool:
 
 
 def _without_pictures(notebook: Any) -> Any:
-    """Leave a line of text where a picture was, but for charts and generated people."""
+    """Leave a line of text where a picture was, but for charts and generated people.
+
+    The house's figures do that by themselves; this is for those that a cell draws with pyplot.
+    """
     from reidlab.plots.style import CHART, GENERATED  # matplotlib takes its time
 
     for cell in notebook.cells:

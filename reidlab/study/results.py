@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from reidlab.common import paths
 from reidlab.common.errors import StudyError
 from reidlab.common.files import replacing
-from reidlab.plots.style import png
+from reidlab.plots.style import note, png
 from reidlab.recipe.study import NAME
 
 if TYPE_CHECKING:
@@ -45,7 +45,16 @@ class Results:
         return self._csv(frame, "timings", name)
 
     def figure(self, figure: Any, name: str) -> None:
-        """Write a matplotlib figure to ``figures/<name>.png``, without date or version in it."""
+        """Write a matplotlib figure to ``figures/<name>.png``, without date or version in it.
+
+        Raises:
+            StudyError: it may show real people.
+        """
+        if note(figure) is None:
+            raise StudyError(
+                f"Figure {name} may show photographs of people, and results are published. Make "
+                "charts with plots.style.new_figure; say generated(figure) of generated people."
+            )
         with replacing(self._file("figures", name, ".png")) as scratch:
             scratch.write_bytes(png(figure))
 

@@ -328,8 +328,16 @@ def _mark(study: Study, name: str, *content: str) -> None:
     mark.write_text("\n".join(content) + "\n")
 
 
-def refresh_notebooks() -> None:
-    """Re-execute the source notebooks in place, with their defaults, to renew saved outputs."""
-    for source in sorted(paths.NOTEBOOKS.glob("[0-9][0-9]-*.ipynb")):
+def refresh_notebooks(names: Iterable[str] = ()) -> None:
+    """Re-execute source notebooks in place, with their defaults, to renew saved outputs.
+
+    Args:
+        names: of notebooks; none stands for all.
+
+    Raises:
+        StudyError: no such notebook, or a cell failed.
+    """
+    every = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
+    for source in [source_notebook(name) for name in names] or every:
         log.info("%s", source.name)
         run_notebook(source, source, timeout=600)

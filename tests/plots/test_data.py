@@ -163,7 +163,12 @@ def test_a_notebook_stores_pictures_as_jpeg_and_drawings_as_png(frame):
     png, about = style._encoded(drawing, "png")
     assert png.startswith(b"\x89PNG") and about == CHART
     assert style._encoded(drawing, "jpeg") is None
-    assert style._encoded(sheet, "jpeg").startswith(b"\xff\xd8")
+    for kind in ("jpeg", "png"):  # it may show photographs: no notebook holds it
+        assert style._encoded(sheet, kind) is None
+    assert "screen only" in style._on_screen(sheet) and style._on_screen(drawing) is None
+    sheet = style.generated(sheet)
+    assert style._on_screen(sheet) is None
+    assert style._encoded(sheet, "jpeg")[0].startswith(b"\xff\xd8")
     assert style._encoded(sheet, "png") is None
     picture, about = style._encoded(style.generated(sheet), "jpeg")
     assert picture.startswith(b"\xff\xd8") and about == style.GENERATED

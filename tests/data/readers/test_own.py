@@ -1,5 +1,6 @@
 """Your own photographs: the CSV, what is made of a folder of people, and what is refused."""
 
+import re
 import shutil
 import unicodedata
 import zipfile
@@ -9,6 +10,7 @@ import nbformat
 import pandas as pd
 import pytest
 import torch
+from nbclient import NotebookClient
 from PIL import Image
 
 from reidlab import data, study
@@ -16,6 +18,8 @@ from reidlab.common import paths
 from reidlab.common.errors import DataError
 from reidlab.data.readers.own import make_csv
 from reidlab.metrics.scores import FeatureSet, evaluate
+from reidlab.plots.style import PRIVATE
+from reidlab.study.photographs import suspicion
 from reidlab.training import loop as train
 from reidlab.training.loop import TrainConfig, fit
 from tests.conftest import write_image
@@ -403,6 +407,35 @@ def execute(notebook: str, **parameters) -> dict:
             assert set(parameters) <= set(variables)
             variables |= parameters
     return variables
+
+
+@pytest.mark.parametrize("name", ["01-data", "06-retrieval"])
+def test_photographs_on_screen_are_in_no_saved_notebook(photographs, tmp_path, monkeypatch, name):
+    """Executed as in JupyterLab and saved with all that it keeps, widgets' states too."""
+    monkeypatch.setenv("REIDLAB_DATA", str(make_csv(photographs(with_cameras()))))
+    monkeypatch.setenv("REIDLAB_RESULTS", str(tmp_path / "results"))
+    run = fit(TrainConfig("own", height=32, width=16, epochs=0, device="cpu"), tmp_path / "run")
+    monkeypatch.delenv("REIDLAB_BATCH")  # somebody watches
+    notebook = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    given = {"01-data": "dataset = other = 'own'", "06-retrieval": "failures = 2"}[name]
+    finished = f"study.network = lambda *_: load_run(Path({str(run.path)!r}))"
+    notebook.cells[1].source += (
+        f"\nshow_photographs = True\n{given}\nfrom pathlib import Path\n"
+        f"from reidlab import study\nfrom reidlab.runs import load_run\n{finished}"
+    )
+    NotebookClient(notebook, resources={"metadata": {"path": paths.NOTEBOOKS}}).execute()
+    saved = nbformat.writes(notebook)
+    shown = re.findall(r'<img src=\\"([^"]+)\\"', saved)
+    assert len(shown) == 3
+    for file in ((paths.NOTEBOOKS / name).resolve() for name in shown):
+        assert Image.open(file).width > 500
+        assert file.parent == PRIVATE
+        file.unlink()
+    pictures = "image/jpeg" in saved  # but for those of generated people
+    assert pictures == (name == "01-data") and "data:image" not in saved
+    assert suspicion(f"notebooks/{name}.ipynb", saved.encode()) is None
+    written = {file.stem for file in (tmp_path / "results").rglob("*.png")}
+    assert written and not written & {"triplets", "ranked-lists", "01-samples", "01-domains"}
 
 
 @pytest.mark.parametrize("cameras", [False, True])
