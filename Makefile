@@ -21,7 +21,7 @@ export REIDLAB_DATA := $(value DATA)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study smoke test bench lab lint notebooks weights add lock clean
+.PHONY: help setup study smoke test bench lab lint notebooks site weights add lock clean
 
 help: ## list the verbs
 	@echo "make VERB, where VERB is one of"
@@ -32,6 +32,9 @@ setup: $(READY) ## set up .venv from requirements.lock (every verb does it by it
 
 study: $(READY) ## regenerate every table and figure: PROFILE=embedded, DATA=folder of real data
 	@python -m reidlab study "$$REIDLAB_PROFILE" --cores $(CORES)
+
+site: $(READY) ## the pages of a study's results, in results/<profile>/site: PROFILE=embedded
+	@python -m reidlab site "$$REIDLAB_PROFILE"
 
 smoke: $(READY) ## the whole study in a minute or two, on a handful of generated people
 	@$(MAKE) --no-print-directory study PROFILE=smoke

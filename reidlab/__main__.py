@@ -19,7 +19,8 @@ VERBS = {
     "run": "train a run, with all its seeds or one, and what it starts from",
     "notebook": "execute a notebook of a study, with the runs that it needs",
     "study": "make a whole study: data, runs, notebooks, results",
-    "report": "write the page of a study's results",
+    "report": "write the page of a study's results, and its site",
+    "site": "make the pages of a study's results, to be read in a browser",
     "rescore": "score a run in another way: another distance, normalised, re-ranked",
     "corrupt": "score a run on corrupted images, as Market-1501-C does; kept in its folder",
     "export": "write a network as an ONNX file, checked against PyTorch",
@@ -111,8 +112,11 @@ def _carry_out(given: argparse.Namespace) -> int | None:
         return steps.refresh_notebooks(given.names)
     if given.verb == "study":
         return steps.make(study, given.cores, given.snakemake)
+    if given.verb == "site":
+        return _say(_module("study.site").make(study))
     if given.verb == "report":
-        return steps.report(study)
+        steps.report(study)
+        return _say(_module("study.site").make(study))
     if given.verb == "data":
         for name in [given.name] if given.name else study.datasets:
             steps.prepare_data(study, name)

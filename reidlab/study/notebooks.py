@@ -130,7 +130,7 @@ def run_notebook(
             _write(executed, failed)
             raise StudyError(f"{message}\n  The notebook as far as it came: {failed}") from error
         executed = _without_traces(_read(scratch / "executed.ipynb"))
-        _write(executed if pictures else _without_pictures(executed), output)
+        _write(executed if pictures else without_pictures(executed), output)
     failed.unlink(missing_ok=True)
     return output
 
@@ -355,7 +355,7 @@ def _is_progress(output: Any) -> bool:
     return is_widget or (output.output_type == "stream" and output.name == "stderr")
 
 
-def _without_pictures(notebook: Any) -> Any:
+def without_pictures(notebook: Any) -> Any:
     """Leave a line of text where a picture was, but for charts and generated people.
 
     The house's figures do that by themselves; this is for those that a cell draws with pyplot.
