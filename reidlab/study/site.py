@@ -54,15 +54,15 @@ class Site:
             The start page.
 
         Raises:
-            StudyError: the study has no executed notebook yet.
+            StudyError: the study has no executed notebook and no finished run yet.
         """
         found = {file.stem: file for file in (self.study.results / "notebooks").glob("*.ipynb")}
         # Notebooks of the study, not what a failed or older execution has left beside them.
         notebooks = {name: found[name] for name in sorted(self.study.notebooks) if name in found}
-        if not notebooks:
+        if not notebooks and not [*self.study.results.glob("runs/*/seed-*/metrics.json")]:
             raise StudyError(
-                f"{self.study.results} holds no executed notebook to make a site of. "
-                f"Execute them: make study PROFILE={self.study.name}."
+                f"{self.study.results} holds no finished run and no executed notebook to make a "
+                f"site of. Make them: make study PROFILE={self.study.name}."
             )
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)

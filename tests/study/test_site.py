@@ -114,7 +114,14 @@ def test_a_csv_becomes_a_table_that_a_browser_takes_for_text(tmp_path):
     assert "12,346" in table_html(file)
 
 
-def test_without_notebooks_it_says_what_to_do(tmp_path, monkeypatch):
+def test_without_results_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("REIDLAB_RESULTS", str(tmp_path))
     with pytest.raises(StudyError, match="make study PROFILE=embedded"):
         Site(load("embedded")).make()
+
+
+def test_a_study_without_notebooks_has_pages_of_its_runs(tmp_path):
+    site = Site(load("pretrain"))
+    assert not site.study.notebooks
+    site.folder = tmp_path / "site"
+    assert site.make().is_file() and [*(site.folder / "runs").glob("*.html")]
