@@ -10,10 +10,11 @@ import functools
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from reidlab import data
 from reidlab.common.errors import StudyError
@@ -21,7 +22,7 @@ from reidlab.common.files import replacing, sha256
 from reidlab.data.corrupted import VERSION
 from reidlab.data.corruptions import SEVERITIES
 from reidlab.evaluation import robustness
-from reidlab.evaluation.features import of_model
+from reidlab.evaluation.features import distances, of_model
 from reidlab.metrics.rerank import rerank
 from reidlab.runs.folder import WEIGHTS, Run, load_model
 from reidlab.statistics import seeds
@@ -196,10 +197,11 @@ def _read(run: Run, name: str, asked: dict[str, Any], strict: bool = False) -> p
 
 def _protocol(run: Run, repeats: int, reranked: bool) -> pd.DataFrame:
     dataset = data.load(run.config["dataset"])
-    distance = run.config["distance"]
-    source = functools.partial(rerank, distance=distance) if reranked else distance
+    features, distance = _made_by(run)
+    if reranked:
+        distance = functools.partial(rerank, distance=run.config["distance"])
     log.info("%s: %d repeats of corrupted query and gallery", run.name, repeats)
-    searches = robustness.random_protocol(_features(run), dataset, range(repeats), source)
+    searches = robustness.random_protocol(features, dataset, range(repeats), distance)
     parts = [robustness.scores(searches, ["setting", "seed"]).assign(by="all")]
     for by, columns in GROUPS.items():
         parts.append(robustness.losses(searches, columns).assign(by=by, setting="query"))
@@ -208,19 +210,20 @@ def _protocol(run: Run, repeats: int, reranked: bool) -> pd.DataFrame:
     return table[["by", *table.columns.drop("by")]].astype(whole)
 
 
-def _features(run: Run) -> robustness.Features:
-    """As :func:`reidlab.evaluation.features.of_run`, with the network loaded once."""
+def _made_by(run: Run) -> tuple[robustness.Features, Callable[..., str | Iterator[Tensor]]]:
+    """Features and distances as the run's own evaluation has them, the network loaded once."""
     model = load_model(run)
-    return lambda frame, corruption: of_model(model, frame, run.config, corruption)
+    return (
+        lambda frame, corruption: of_model(model, frame, run.config, corruption),
+        lambda query, gallery: distances(model, query, gallery, run.config["distance"]),
+    )
 
 
 def _grid(run: Run, people: float, severities: Sequence[int]) -> pd.DataFrame:
     dataset = robustness.some_people(data.load(run.config["dataset"]), people)
-    features = _features(run)
-    clean = robustness.random_protocol(features, dataset, [], run.config["distance"])
-    cells = robustness.grid(
-        features, dataset, severities=severities, distance=run.config["distance"]
-    )
+    features, distance = _made_by(run)
+    clean = robustness.random_protocol(features, dataset, [], distance)
+    cells = robustness.grid(features, dataset, severities=severities, distance=distance)
     return pd.concat(
         [robustness.scores(part, ["kind", "severity"]) for part in (clean, cells)],
         ignore_index=True,

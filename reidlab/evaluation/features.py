@@ -13,15 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from reidlab.common.device import Compute, pick
-from reidlab.common.errors import DataError
+from reidlab.common.errors import DataError, StudyError
 from reidlab.common.parallel import in_order
 from reidlab.common.progress import track
 from reidlab.data.batches import IMAGENET_MEAN, IMAGENET_STD
 from reidlab.data.corrupted import CorruptedImages
 from reidlab.data.corruptions import Corruption
-from reidlab.data.store import ImageStore
+from reidlab.data.store import ImageStore, decode
+from reidlab.evaluation.pair_scores import pair_distances
 from reidlab.metrics.scores import FeatureSet
 from reidlab.models.inference import fold_batch_norm, fuse
+from reidlab.models.pairwise import PairNetwork
+from reidlab.recipe.names import is_pairwise
 from reidlab.runs.folder import Run, load_model
 
 log = logging.getLogger(__name__)
@@ -53,10 +56,16 @@ def of_run(run: Run, frame: pd.DataFrame, corruption: Corruption | None = None) 
         corruption: see :func:`embed`.
 
     Raises:
-        StudyError: the run's weights are another training's.
+        StudyError: the run's weights are another training's, or its network looks at pairs.
         WeightsError: they are not here.
         DataError: see :class:`reidlab.data.store.ImageStore`.
     """
+    if is_pairwise(run.config["model"]):
+        raise StudyError(
+            f"{run.path} is a run of {run.config['model']}, which looks at pairs: an image alone "
+            "has no features. Its own scores are in metrics.json; others are made with "
+            "reidlab.evaluation.pair_scores."
+        )
     return of_model(load_model(run), frame, run.config, corruption)
 
 
@@ -69,13 +78,35 @@ def of_model(
     """Features of images as a recipe has them, for a network that may still be in training.
 
     Args:
-        model: returns ``Features``; it is left as it is.
+        model: returns ``Features``; it is left as it is. A network of pairs has none: the images
+            stand for them, (N, 3, H, W) uint8, of which :func:`distances` makes scores.
         frame: table with ``path``, ``pid``, ``camid``.
         config: the fields of its ``TrainConfig``.
         corruption: see :func:`embed`.
     """
     size = config["height"], config["width"]
+    if isinstance(model, PairNetwork):
+        if corruption is None:
+            return FeatureSet.of(decode(frame, *size), frame)
+        hurt = CorruptedImages(frame, corruption, *size)
+        return FeatureSet.of(hurt.read(slice(0, len(frame))), frame)
     return embed(model, frame, *size, **how(config), corruption=corruption)
+
+
+def distances(
+    model: nn.Module, query: FeatureSet, gallery: FeatureSet, distance: str
+) -> str | Iterator[Tensor]:
+    """What :func:`reidlab.metrics.scores.evaluate` takes as distances between a model's features.
+
+    Args:
+        model: see :func:`of_model`.
+        query: of :func:`of_model`.
+        gallery: of :func:`of_model`.
+        distance: between features; a network of pairs scores each pair itself.
+    """
+    if isinstance(model, PairNetwork):
+        return pair_distances(model, query.features, gallery.features)
+    return distance
 
 
 def how(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def grid(
     kinds: Sequence[str] = tuple(KINDS),
     severities: Sequence[int] = SEVERITIES,
     seed: int = 0,
-    distance: str = "euclidean",
+    distance: str | Distances = "euclidean",
 ) -> pd.DataFrame:
     """Query and gallery all of one kind and severity, for every pair of them.
 

@@ -29,6 +29,11 @@ class PairNetwork(nn.Module):
         super().__init__()
         self.height, self.width = height, width
 
+    @property
+    def last_layer(self) -> nn.Module:
+        """The layer of the two outputs, which alone is retrained on hard negatives."""
+        return list(self.children())[-1]
+
     def encode(self, images: Tensor, view: int = 0) -> Tensor:
         """What depends on one image: (N, 3, H, W) -> (N, ...) codes.
 

@@ -136,13 +136,24 @@ def split(dataset: str) -> tuple[str, int]:
     return dataset, 0
 
 
+def is_pairwise(model: str) -> bool:
+    """Whether a network looks at two images at once, and has no features of one.
+
+    >>> is_pairwise("idla_bn"), is_pairwise("mcp")
+    (True, False)
+    """
+    return model in PAIR_MODELS
+
+
 def base(model: str) -> str:
     """The network that a variant is a variant of; variants are called after it.
 
     >>> base("resnet50_stride2"), base("osnet_x0_25")
     ('resnet50', 'osnet_x0_25')
     """
-    return min((name for name in MODELS if f"{model}_".startswith(f"{name}_")), key=len)
+    return min(
+        (name for name in MODELS | PAIR_MODELS if f"{model}_".startswith(f"{name}_")), key=len
+    )
 
 
 def has_shipped_weight(model: str) -> bool:

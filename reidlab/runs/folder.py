@@ -25,7 +25,7 @@ from torch import nn
 from reidlab.common.errors import StudyError
 from reidlab.common.files import read_json, replacing, sha256, write_json
 from reidlab.metrics.scores import Ranking
-from reidlab.models import build
+from reidlab.models import build, size_of
 from reidlab.models.weights import SHIPPED, load_weights
 from reidlab.recipe.config import TrainConfig
 from reidlab.recipe.init import lineage
@@ -171,7 +171,7 @@ def load_model(run: Run) -> nn.Module:
     known = run.provenance.get("sha256", {}).get(WEIGHTS)
     if known and file.exists() and sha256(file) != known:
         raise _damaged(file, "belongs to another training")
-    model = build(run.config["model"])
+    model = build(run.config["model"], **size_of(run.config))
     load_weights(model, file)
     return model.eval()
 

@@ -6,7 +6,7 @@ import logging
 import math
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,14 @@ from reidlab.data.corruptions import corrupt_some
 from reidlab.data.holdout import hold_out_identities
 from reidlab.data.store import decode
 from reidlab.data.table import Dataset
-from reidlab.evaluation.features import of_model
+from reidlab.evaluation.features import distances, of_model
 from reidlab.metrics.ranks import require_matches
 from reidlab.metrics.scores import FeatureSet, Ranking, evaluate
-from reidlab.models import build
+from reidlab.models import build, size_of
 from reidlab.models.weights import initialise, save_weights
 from reidlab.recipe.config import TrainConfig
 from reidlab.recipe.init import Init
+from reidlab.recipe.names import is_pairwise
 from reidlab.runs.folder import (
     WEIGHTS,
     Run,
@@ -47,6 +48,7 @@ from reidlab.runs.folder import (
 from reidlab.runs.provenance import environment
 from reidlab.training.objective import Objective, Step
 from reidlab.training.optimisers import make_optimizer, make_scheduler
+from reidlab.training.pairs import PairObjective, Pairs
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +135,7 @@ class _Training:
             self.dataset = hold_out_identities(self.dataset, config.val_identities)
         self._require_matches()
         torch.manual_seed(config.seed)
-        self.model = build(config.model)
+        self.model = build(config.model, **size_of(config))
         init = Init.parse(config.init)
         start = {"name": config.model, "data_root": root}
         if init.run:
@@ -147,12 +149,17 @@ class _Training:
             self.train_labels, config.val_fraction, config.seed
         )
         self._require_validation()
-        self.objective = Objective(config, self.model, classes=int(self.train_labels.max()) + 1)
+        if is_pairwise(config.model):
+            train = self.dataset.train
+            self.objective = PairObjective(config, train.pid.to_numpy(), train.camid.to_numpy())
+        else:
+            classes = int(self.train_labels.max()) + 1
+            self.objective = Objective(config, self.model, classes)
         self.compute.place(self.model)
         self.compute.place(self.objective)
         self.labels = self.compute.send(torch.from_numpy(self.train_labels))
         self.steps = self.objective.steps(self.train_labels, self.fit_index)
-        long = self.steps * config.epochs >= COMPILE_FROM
+        long = self.steps * config.epochs >= COMPILE_FROM and not is_pairwise(config.model)
         self.network = self.compute.compiled(self.model) if long else self.model
         self.optimizer = make_optimizer(config, self.model, self.objective.heads)
         self.center_optimizer = self.objective.center_optimizer()
@@ -207,9 +214,11 @@ class _Training:
     def rank(self) -> Ranking:
         """Evaluate on query and gallery."""
         frames = (self.dataset.query, self.dataset.gallery)
+        query, gallery = (of_model(self.result, frame, vars(self.config)) for frame in frames)
         return evaluate(
-            *(of_model(self.result, frame, vars(self.config)) for frame in frames),
-            distance=self.config.distance,
+            query,
+            gallery,
+            distance=distances(self.result, query, gallery, self.config.distance),
             same_camera_rule=self.dataset.has_cameras,
             single_shot=self.dataset.single_shot,
         )
@@ -238,15 +247,23 @@ class _Training:
         free, _ = torch.cuda.mem_get_info(self.compute.device)
         return self.compute.send(images) if images.numel() < RESIDENT * free else images
 
-    def _batch(self, images: Tensor, index: Tensor, rng: np.random.Generator) -> Tensor:
+    def _batches(self, epoch: int, rng: np.random.Generator) -> Iterator[Tensor] | Iterator[Pairs]:
+        if isinstance(self.objective, PairObjective):
+            return self.objective.batches(epoch, rng)
+        return self.objective.batches(self.train_labels, self.fit_index, rng)
+
+    def _batch(self, images: Tensor, index: Tensor | Pairs, rng: np.random.Generator) -> Tensor:
         """Augmented, normalised images of a batch, where the network is."""
         config = self.config
+        index = index.images if isinstance(index, Pairs) else index
         batch = take(images, index.to(images.device))
         if config.corrupt:
             batch = corrupt_some(batch, config.corrupt, config.corrupt_share, rng)
         batch = self.compute.send(batch)
         pad = round(config.pad * images.shape[2] / config.height)
-        return erase(normalise(flip_and_crop(batch, config.flip, pad, rng)), config.erase, rng)
+        return erase(
+            normalise(flip_and_crop(batch, self.objective.flip, pad, rng)), config.erase, rng
+        )
 
     def _epoch(self, epoch: int, images: Tensor) -> dict[str, float]:
         """One pass over the training images."""
@@ -258,8 +275,9 @@ class _Training:
         self.objective.train()
         tally = _Tally(1 if self.compute.device.type == "cpu" else LOOK_EVERY)
         said = start = time.perf_counter()
-        batches = self.objective.batches(self.train_labels, self.fit_index, rng)
-        for step, index in enumerate(track(batches, f"epoch {epoch}", self.steps), 1):
+        self.objective.begin(self.model, epoch)
+        batches = track(self._batches(epoch, rng), f"epoch {epoch}", self.steps)
+        for step, index in enumerate(batches, 1):
             batch = self._batch(images, index, rng)
             done = self._forward(self.network, batch, index)
             tally.add(done)
@@ -275,6 +293,7 @@ class _Training:
         tally.look()
         self._refuse_bad_loss(tally, epoch)
         self._refuse_bad_weights(epoch)
+        self.objective.after_epoch(self.model, images, epoch, rng)
         return {"train_loss": tally.mean_loss(), "train_accuracy": tally.accuracy()}
 
     def _refuse_bad_loss(self, tally: "_Tally", epoch: int) -> None:
@@ -314,9 +333,10 @@ class _Training:
         ]
         require_matches(*sets, same_camera_rule=self.dataset.has_cameras)
 
-    def _forward(self, network: nn.Module, batch: Tensor, index: Tensor) -> Step:
+    def _forward(self, network: nn.Module, batch: Tensor, index: Tensor | Pairs) -> Step:
         """What a batch costs."""
-        labels = self.labels[index.to(self.labels.device)]
+        is_pairs = isinstance(index, Pairs)
+        labels = index if is_pairs else self.labels[index.to(self.labels.device)]
         with self.compute.autocast():
             return self.objective.step(network, batch, labels)
 

@@ -68,6 +68,17 @@ class Objective(nn.Module):
         self.centers.requires_grad_(config.center_lr > 0)
         self.config = config
 
+    @property
+    def flip(self) -> float:
+        """Probability that an image of a batch is mirrored before :meth:`step` sees it."""
+        return self.config.flip
+
+    def begin(self, model: nn.Module, epoch: int) -> None:
+        """Before an epoch: nothing changes here."""
+
+    def after_epoch(self, model: nn.Module, *_) -> None:
+        """After an epoch: nothing is looked for here."""
+
     def batches(
         self, labels: np.ndarray, index: np.ndarray, rng: np.random.Generator
     ) -> Iterator[Tensor]:

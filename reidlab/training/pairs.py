@@ -5,87 +5,27 @@ Its pairs are places in the P x P grid: the diagonal are the positives, and of t
 many are negatives as the recipe's ratio says. So 2 P encodings serve P (1 + ratio) pairs.
 
 The papers' tricks are settings: a ratio that grows (FPNN's data balancing), translation and
-reflection, dropout (of the networks), and hard negatives. These are mined from scores: for each
+reflection, and hard negatives. These are mined from scores: for each
 person a number of others are scored, and the one who looks most alike is kept. IDLA ends with
 epochs on them that train its last layer alone; FPNN's bootstrapping goes on mining all along.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reidlab.common.errors import DataError, ReidlabError
-from reidlab.data.batches import flip_and_crop, normalise, shuffled, take
+from reidlab.common.errors import DataError
+from reidlab.data.batches import normalise, shuffled, take
 from reidlab.models.pairwise import PairNetwork
+from reidlab.recipe.config import TrainConfig
+from reidlab.training.objective import Step
 
-#: Recipes of networks that look at two images. Of IDLA's, optimiser, rate, decay, schedule, ratio
-#: and translation are known from code that re-implements it, and that it ends with hard negatives
-#: for the last layer; of FPNN's the growing ratio and the mining. The rest is ours.
-RECIPES: dict[str, dict] = {
-    "idla-paper": {
-        "people": 50,  # 150 pairs a step
-        "negatives": (2.0, 2.0),
-        "hard_epochs": 20,
-        "retrain": "fc2",
-        "optimizer": "sgd",
-        "momentum": 0.9,
-        "lr": 0.01,
-        "weight_decay": 5e-4,
-        "schedule": "inverse",
-    },
-    "fpnn-paper": {
-        "people": 32,
-        "negatives": (1.0, 5.0),
-        "mine_every": 5,
-        "optimizer": "sgd",
-        "momentum": 0.9,
-        "lr": 0.01,
-        "weight_decay": 5e-4,
-        "schedule": "cosine",
-    },
-    "modern": {
-        "people": 32,
-        "negatives": (2.0, 5.0),
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "weight_decay": 0.05,
-        "schedule": "onecycle",
-    },
-}
-
-
-@dataclass(frozen=True)
-class PairSettings:
-    """What a training on pairs needs beside the common settings of a recipe.
-
-    Attributes:
-        people: P of a batch, at least 2.
-        negatives: negatives a positive, in the first epoch and in the last one.
-        ordered: the first image of a pair is the one of the lower camera, as where one camera is
-            the probe and the other the gallery; else either comes first.
-        translate: shift of an image, up to this share of its height and width.
-        flip: probability that the images of a person are mirrored, those of both sides together.
-        mine_every: epochs between looks for hard negatives, which half of the batches then are
-            made of; 0 draws all negatives at random.
-        hard_epochs: so many last epochs have hard negatives only, as many as positives.
-        retrain: the layer of the network that those epochs train; "" trains all.
-        among: people that are scored with each person to find a hard negative.
-    """
-
-    people: int = 32
-    negatives: tuple[float, float] = (1.0, 1.0)
-    ordered: bool = True
-    translate: float = 0.05
-    flip: float = 0.5
-    mine_every: int = 0
-    hard_epochs: int = 0
-    retrain: str = ""
-    among: int = 16
+#: People that are scored with each person to find a hard negative.
+AMONG = 16
 
 
 class Pairs(NamedTuple):
@@ -104,6 +44,11 @@ class Pairs(NamedTuple):
     columns: Tensor
 
     @property
+    def images(self) -> Tensor:
+        """(2 P,) all images of the first side, then all of the second."""
+        return torch.cat([self.first, self.second])
+
+    @property
     def target(self) -> Tensor:
         """(n,) 1 for a positive, else 0."""
         return (self.rows == self.columns).float()
@@ -115,14 +60,16 @@ class PairSampler:
     Args:
         pids: (N,) people of the training images.
         camids: (N,) their cameras.
-        settings: see :class:`PairSettings`.
+        size: people of a batch, P.
+        ordered: the first image of a pair is the one of the lower camera, as where one camera is
+            the probe and the other the gallery; else either comes first.
 
     Raises:
         DataError: people who are seen by one camera only, or fewer than a batch takes.
     """
 
-    def __init__(self, pids: np.ndarray, camids: np.ndarray, settings: PairSettings) -> None:
-        self.settings = settings
+    def __init__(self, pids: np.ndarray, camids: np.ndarray, size: int, ordered: bool) -> None:
+        self.size, self.ordered = size, ordered
         self.people, person = np.unique(pids, return_inverse=True)
         self.positives: list[np.ndarray] = []  # of each person, (n, 2) images
         for number in range(len(self.people)):
@@ -135,16 +82,16 @@ class PairSampler:
                 f"{alone[0]}, have no two images of different cameras: there is no positive pair "
                 "of them. Leave them out of the training images."
             )
-        if not 2 <= settings.people <= len(self.people):
+        if not 2 <= size <= len(self.people):
             raise DataError(
-                f"people={settings.people}: a batch of pairs takes 2 people or more, and the "
-                f"training images show {len(self.people)}."
+                f"batch_size={2 * size}: a batch of pairs shows half as many people, 2 or more, "
+                f"and the training images show {len(self.people)}."
             )
 
     @property
     def steps(self) -> int:
         """Batches an epoch: each person is in one of them, but for an incomplete last batch."""
-        return len(self.people) // self.settings.people
+        return len(self.people) // self.size
 
     def epoch(
         self, ratio: float, rng: np.random.Generator, hard: np.ndarray | None = None
@@ -157,7 +104,7 @@ class PairSampler:
             hard: (M, 2) people who look alike, places in ``people``: a batch is then made of such
                 couples, and they are its first negatives.
         """
-        size = self.settings.people
+        size = self.size
         if hard is None:
             for people in shuffled(np.arange(len(self.people)), size, rng):
                 yield self._batch(people.numpy(), ratio, rng, np.empty((0, 2), int))
@@ -175,7 +122,7 @@ class PairSampler:
     ) -> Pairs:
         drawn = [own[rng.integers(len(own))] for own in (self.positives[one] for one in people)]
         images = np.stack(drawn)
-        if not self.settings.ordered:
+        if not self.ordered:
             swapped = rng.random(len(images)) < 0.5
             images[swapped] = images[swapped, ::-1]
         count, size = round(ratio * len(people)), len(people)
@@ -194,41 +141,57 @@ class PairSampler:
         return Pairs(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
 
 
-class PairObjective:
+class PairObjective(nn.Module):
     """What a training on pairs minimises, and the batches that it does so on.
 
         L = -(1/n) Σ [y log σ(z) + (1 - y) log(1 - σ(z))]
 
     with z the network's logit of a pair and y = 1 where both images show one person: the cross
-    entropy of the papers' two outputs.
+    entropy of the papers' two outputs. It has the methods of
+    :class:`reidlab.training.objective.Objective`, and no classifier.
 
     Args:
-        model: the network.
-        sampler: of the training images.
-        epochs: of the whole training.
-
-    Raises:
-        ReidlabError: the network has no layer to retrain of that name.
+        config: the recipe.
+        pids: (N,) people of the training images.
+        camids: (N,) their cameras; of two, the lower is the probe's.
     """
 
-    def __init__(self, model: PairNetwork, sampler: PairSampler, epochs: int) -> None:
-        self.model, self.sampler, self.epochs = model, sampler, epochs
-        self.settings = sampler.settings
+    flip = 0.0  # both sides of a person are mirrored together, in `step`
+    center_optimizer = staticmethod(lambda: None)
+
+    def __init__(self, config: TrainConfig, pids: np.ndarray, camids: np.ndarray) -> None:
+        super().__init__()
+        self.config, self.heads = config, nn.ModuleList()
+        ordered = len(np.unique(camids)) == 2
+        self.sampler = PairSampler(pids, camids, config.batch_size // 2, ordered)
         self.hard: np.ndarray | None = None  # (people, 2), since the latest mining
-        if self.settings.retrain and not hasattr(model, self.settings.retrain):
-            raise ReidlabError(
-                f"retrain={self.settings.retrain!r}: {type(model).__name__} has no such layer; "
-                f"its layers are {', '.join(name for name, _ in model.named_children())}."
-            )
+
+    def get_extra_state(self) -> Tensor:
+        """The people who look alike, for a training that goes on later."""
+        return torch.empty(0, 2) if self.hard is None else torch.from_numpy(self.hard)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take up what :meth:`get_extra_state` gave."""
+        self.hard = state.cpu().numpy() if len(state) else None
+
+    def steps(self, *_) -> int:
+        """How many batches an epoch has."""
+        return self.sampler.steps
+
+    def begin(self, model: PairNetwork, epoch: int) -> None:
+        """In the epochs on hard negatives only the last layer learns."""
+        if self._is_hard(epoch):
+            model.requires_grad_(False)
+            model.last_layer.requires_grad_(True)
 
     def batches(self, epoch: int, rng: np.random.Generator) -> Iterator[Pairs]:
         """The batches of an epoch, counted from 1."""
-        settings = self.settings
-        if epoch > self.epochs - settings.hard_epochs:
+        config = self.config
+        if self._is_hard(epoch):
             yield from self.sampler.epoch(1.0, rng, self.hard)
             return
-        start, end = settings.negatives
-        grown = (epoch - 1) / max(1, self.epochs - settings.hard_epochs - 1)
+        start, end = config.negatives
+        grown = (epoch - 1) / max(1, config.epochs - config.hard_epochs - 1)
         ratio = start + (end - start) * grown
         random, mined = self.sampler.epoch(ratio, rng), None
         if self.hard is not None:
@@ -236,77 +199,66 @@ class PairObjective:
         for number, pairs in enumerate(random):
             yield pairs if mined is None or number % 2 else next(mined)
 
-    def load(self, images: Tensor, pairs: Pairs, rng: np.random.Generator) -> Tensor:
-        """Augmented, normalised images of a batch, (2 P, 3, H, W): all first sides, all second.
+    def step(self, network: PairNetwork, images: Tensor, pairs: Pairs) -> Step:
+        """Loss and hits of a batch.
 
         Args:
-            images: (N, 3, H, W) uint8, all training images.
-            pairs: the batch.
-            rng: source of randomness.
-        """
-        batch = take(images, torch.cat([pairs.first, pairs.second]))
-        mirrored = torch.from_numpy(rng.random(len(pairs.first)) < self.settings.flip).repeat(2)
-        batch = torch.where(mirrored[:, None, None, None], batch.flip(3), batch)
-        pad = [round(self.settings.translate * side) for side in batch.shape[2:]]
-        return normalise(flip_and_crop(batch, 0, pad, rng))
-
-    def step(self, batch: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """Logits and loss of a batch.
-
-        Args:
-            batch: of `load`, where the network is.
+            network: the one that is trained.
+            images: (2 P, 3, H, W) of ``pairs.images``, augmented but for mirroring, normalised.
             pairs: the batch by numbers.
-
-        Returns:
-            (n,) logits and the loss.
         """
-        first, second = batch.chunk(2)
-        codes = self.model.encode(first, 0), self.model.encode(second, 1)
-        rows, columns = (places.to(batch.device) for places in (pairs.rows, pairs.columns))
-        logits = self.model.compare(codes[0][rows], codes[1][columns]).float()
+        first, second = images.chunk(2)
+        mirrored = torch.rand(len(first), 1, 1, 1).to(images.device) < self.config.flip
+        first, second = (torch.where(mirrored, one.flip(3), one) for one in (first, second))
+        codes = network.encode(first, 0), network.encode(second, 1)
+        rows, columns = (places.to(images.device) for places in (pairs.rows, pairs.columns))
+        logits = network.compare(codes[0][rows], codes[1][columns]).float()
         target = (rows == columns).float()
-        return logits, F.binary_cross_entropy_with_logits(logits, target)
+        loss = F.binary_cross_entropy_with_logits(logits, target)
+        return Step(loss, ((logits > 0) == target.bool()).sum(), len(target))
 
-    def after_epoch(self, images: Tensor, epoch: int, rng: np.random.Generator) -> None:
-        """Look for hard negatives where the recipe says so, and begin the epochs on them."""
-        settings = self.settings
-        begins = settings.hard_epochs and epoch == self.epochs - settings.hard_epochs
-        if begins or (settings.mine_every and epoch % settings.mine_every == 0):
-            self.hard = self.mine(images, rng)
-        if begins and settings.retrain:
-            self.model.requires_grad_(False)
-            getattr(self.model, settings.retrain).requires_grad_(True)
+    def after_epoch(
+        self, model: PairNetwork, images: Tensor, epoch: int, rng: np.random.Generator
+    ) -> None:
+        """Look for people who look alike, where the recipe says so."""
+        begins = self._is_hard(epoch + 1) and not self._is_hard(epoch)
+        if begins or (self.config.mine_every and epoch % self.config.mine_every == 0):
+            self.hard = self.mine(model, images, rng)
+
+    def _is_hard(self, epoch: int) -> bool:
+        return epoch > self.config.epochs - self.config.hard_epochs
 
     @torch.no_grad()
-    def mine(self, images: Tensor, rng: np.random.Generator) -> np.ndarray:
+    def mine(self, model: PairNetwork, images: Tensor, rng: np.random.Generator) -> np.ndarray:
         """For each person the one, of some drawn at random, whom the network takes for the same.
 
         Args:
+            model: the network.
             images: (N, 3, H, W) uint8, all training images.
             rng: source of randomness.
 
         Returns:
             (people, 2) places in the sampler's ``people``.
         """
-        was_training = self.model.training
-        self.model.eval()
+        was_training, device = model.training, next(model.parameters()).device
+        model.eval()
         count = len(self.sampler.positives)
         drawn = np.stack([own[rng.integers(len(own))] for own in self.sampler.positives])
         codes = [
             torch.cat(
                 [
-                    self.model.encode(normalise(part), side)
-                    for part in take(images, index).split(64)
+                    model.encode(normalise(take(images, part.to(images.device)).to(device)), side)
+                    for part in index.split(64)
                 ]
             )
             for side, index in enumerate(torch.from_numpy(drawn.T.copy()))
         ]
-        among = min(self.settings.among, count - 1)
+        among = min(AMONG, count - 1)
         others = rng.permuted(np.tile(np.arange(1, count), (count, 1)), axis=1)[:, :among]
         others = (np.arange(count)[:, None] + others) % count
         best = [
-            int(self.model.compare(codes[0][one : one + 1], codes[1][other]).argmax())
+            int(model.compare(codes[0][one : one + 1], codes[1][other]).argmax())
             for one, other in enumerate(torch.from_numpy(others))
         ]
-        self.model.train(was_training)
+        model.train(was_training)
         return np.stack([np.arange(count), others[np.arange(count), best]], 1)

@@ -25,9 +25,9 @@ from reidlab.data.batches import (
 )
 from reidlab.data.holdout import hold_out_identities
 from reidlab.data.store import decode
-from reidlab.evaluation.features import embed, extract
+from reidlab.evaluation.features import embed, extract, of_run
 from reidlab.losses import BatchHardTriplet, LabelSmoothedCrossEntropy
-from reidlab.metrics.scores import evaluate
+from reidlab.metrics.scores import FeatureSet, evaluate
 from reidlab.models import build
 from reidlab.models.weights import load_weights, save_weights
 from reidlab.recipe import RECIPES, TrainConfig
@@ -208,6 +208,51 @@ def test_interrupted_run_with_every_trick_resumes_to_the_same_numbers(root, tmp_
     with pytest.raises(KeyboardInterrupt):
         fit(ALL_TRICKS, tmp_path / "resumed", root, on_epoch=interrupt)
     assert same_weights(fit(ALL_TRICKS, tmp_path / "resumed", root), whole)
+
+
+@pytest.mark.parametrize("model", ["idla", "fpnn_bn"])
+def test_a_network_of_pairs_trains_resumes_and_is_ranked_like_any_other(root, tmp_path, model):
+    config = dataclasses.replace(
+        RECIPES["pairs-modern"],
+        dataset="market-layout",
+        model=model,
+        height=60,
+        width=40,
+        pad=3,
+        batch_size=4,
+        epochs=4,
+        mine_every=1,
+        hard_epochs=1,
+        eval_every=4,
+    )
+    whole = fit(config, tmp_path / "whole", root)
+
+    def interrupt(history):
+        if len(history) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, tmp_path / "resumed", root, on_epoch=interrupt)
+    resumed = fit(config, tmp_path / "resumed", root)
+    assert resumed.metrics == whole.metrics and same_weights(resumed, whole)
+
+    network, dataset = runs.load_model(whole), data.load("market-layout", root)
+    query, gallery = (
+        normalise(decode(frame, 60, 40)) for frame in (dataset.query, dataset.gallery)
+    )
+    with torch.no_grad():
+        matrix = torch.stack(
+            [-network(one.expand(len(gallery), -1, -1, -1), gallery) for one in query.split(1)]
+        )
+    sets = (FeatureSet.of(torch.empty(0), part) for part in (dataset.query, dataset.gallery))
+    ranking = evaluate(*sets, distance=matrix)
+    pd.testing.assert_frame_equal(
+        whole.per_query.reset_index(drop=True)[["first_match", "ap"]],
+        ranking.per_query[["first_match", "ap"]],
+        check_dtype=False,
+    )
+    with pytest.raises(StudyError, match="looks at pairs: an image alone has no features"):
+        of_run(whole, dataset.query)
 
 
 def test_every_trick_equals_a_plain_loop(root, tmp_path):
@@ -558,6 +603,10 @@ def test_bad_init_leaves_no_run_folder(root, tmp_path):
         ("center_lr", -1.0, "center_lr=-1.0: expected 0 or more"),
         ("momentum", 1.0, "momentum=1.0: expected 0 or more, below 1"),
         ("warmup_start", 0.0, "warmup_start=0.0: expected a share of lr"),
+        ("negatives", [1.0], "in the first and in the last epoch"),
+        ("mine_every", 2, "such a network has no use for it"),
+        ("hard_epochs", 2, "found with a network that other epochs have trained"),
+        ("model", "idla", "val_fraction=0.2 with model='idla'"),
         ("sizes", [[1, 8, 16]], "16 pixels or more"),
         ("sizes", [[1, 16]], "height, width"),
         ("sizes", [[2, 16, 16]], "take up all of the 2 epochs"),

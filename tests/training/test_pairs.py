@@ -1,20 +1,19 @@
 """Training on pairs: what is drawn, what is minimised, and that something is learnt."""
 
-import copy
 import dataclasses
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from reidlab.common.errors import DataError, ReidlabError
+from reidlab.common.errors import DataError
 from reidlab.data.batches import normalise
 from reidlab.models import build
+from reidlab.recipe import RECIPES, TrainConfig
 from reidlab.training.optimisers import make_optimizer, make_scheduler
-from reidlab.training.pairs import RECIPES, PairObjective, Pairs, PairSampler, PairSettings
+from reidlab.training.pairs import PairObjective, Pairs, PairSampler
 
 
 def people(count: int, seed: int = 0, images: int = 2) -> tuple[Tensor, np.ndarray, np.ndarray]:
@@ -28,12 +27,19 @@ def people(count: int, seed: int = 0, images: int = 2) -> tuple[Tensor, np.ndarr
     return pixels, pids, np.tile(np.repeat([1, 2], images), count)
 
 
-SETTINGS = PairSettings(people=5, negatives=(1.0, 3.0))
+CONFIG = dataclasses.replace(
+    RECIPES["pairs-modern"], model="idla", height=60, width=40, batch_size=10, epochs=1
+)
 
 
-def sampler(count: int = 12, **changes) -> PairSampler:
+def sampler(count: int = 12, size: int = 5, ordered: bool = True) -> PairSampler:
     _, pids, camids = people(count)
-    return PairSampler(pids, camids, dataclasses.replace(SETTINGS, **changes))
+    return PairSampler(pids, camids, size, ordered)
+
+
+def objective_of(count: int = 12, images: int = 2, **changes) -> PairObjective:
+    _, pids, camids = people(count, images=images)
+    return PairObjective(dataclasses.replace(CONFIG, **changes), pids, camids)
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -78,7 +84,7 @@ def test_hard_couples_come_together_and_first():
 
 def test_the_ratio_grows_and_the_last_epochs_are_hard():
     """Counted in every epoch: 1:1 up to 1:3, then hard negatives, as many as positives."""
-    objective = PairObjective(build("idla", height=60, width=40), sampler(hard_epochs=2), epochs=5)
+    objective = objective_of(negatives=[1.0, 3.0], hard_epochs=2, epochs=5)
     objective.hard = np.array([[0, 1], [2, 3], [4, 5], [6, 7]])
     ratios = []
     for epoch in range(1, 6):
@@ -90,47 +96,51 @@ def test_the_ratio_grows_and_the_last_epochs_are_hard():
 def test_loss_is_the_cross_entropy_of_the_two_outputs():
     torch.manual_seed(0)
     images, *_ = people(12)
-    objective = PairObjective(build("idla", height=60, width=40), sampler(), epochs=1)
+    model, objective = build("idla", height=60, width=40), objective_of(flip=0.0)
     pairs = next(objective.batches(1, np.random.default_rng(0)))
-    batch = objective.load(images, pairs, np.random.default_rng(0))
-    logits, loss = objective.step(batch, pairs)
+    batch = normalise(images[pairs.images])
+    step = objective.step(model, batch, pairs)
     outputs = []
-    objective.model.fc2.register_forward_hook(lambda *call: outputs.append(call[2]))
-    one_by_one = [
-        objective.model(batch[:5][row][None], batch[5:][column][None])
+    model.fc2.register_forward_hook(lambda *call: outputs.append(call[2]))
+    logits = [
+        model(batch[:5][row][None], batch[5:][column][None])
         for row, column in zip(pairs.rows, pairs.columns)
     ]
-    torch.testing.assert_close(logits, torch.cat(one_by_one))
     labels = (pairs.rows != pairs.columns).long()  # output 0 is "same"
-    torch.testing.assert_close(loss, nn.functional.cross_entropy(torch.cat(outputs), labels))
+    right = nn.functional.cross_entropy(torch.cat(outputs), labels)
+    torch.testing.assert_close(step.loss, right)
+    hits = sum((logit > 0) == (label == 0) for logit, label in zip(torch.cat(logits), labels))
+    assert (step.correct, step.count) == (hits, len(labels))
 
 
-def test_images_are_shifted_and_mirrored_as_the_settings_say():
-    """The place of one bright pixel tells the shift; both sides of a person are mirrored alike."""
-    images = torch.zeros(2, 3, 60, 40, dtype=torch.uint8)
-    images[:, :, 30, 10] = 255
-    many = torch.zeros(400, dtype=torch.long)
-    pairs = Pairs(many, many + 1, many, many)
-    objective = PairObjective(build("idla", height=60, width=40), sampler(), epochs=1)
-    batch = objective.load(images, pairs, np.random.default_rng(0))
-    brightest = batch[:, 0].flatten(1).argmax(1)
-    rows, columns = brightest // 40, brightest % 40
-    assert set((rows - 30).tolist()) == {-3, -2, -1, 0, 1, 2, 3}  # 5 % of 60
-    mirrored = columns > 20
-    assert set((columns[~mirrored] - 10).tolist()) == {-2, -1, 0, 1, 2}  # 5 % of 40
-    assert set((columns[mirrored] - 29).tolist()) == {-2, -1, 0, 1, 2}
-    assert 150 < int(mirrored[:400].sum()) < 250
-    assert torch.equal(mirrored[:400], mirrored[400:])
+def test_both_sides_of_a_person_are_mirrored_alike():
+    """The place of one bright pixel tells."""
+    images = torch.zeros(800, 3, 60, 40)
+    images[:, :, 30, 10] = 1.0
+    seen = []
+
+    class Network(nn.Module):
+        def encode(self, images, view):
+            seen.append(images[:, 0].flatten(1).argmax(1) % 40)
+            return images[:, 0, 0, :1]
+
+        def compare(self, first, second):
+            return (first + second).sum(1)
+
+    numbers = torch.arange(400)
+    torch.manual_seed(0)
+    objective_of(flip=0.5).step(Network(), images, Pairs(*[numbers] * 4))
+    first, second = seen
+    assert set(first.tolist()) == {10, 29} and torch.equal(first, second)
+    assert 150 < int((first == 29).sum()) < 250
 
 
 def test_mining_finds_the_most_alike():
     torch.manual_seed(1)
-    images, *_ = people(7, images=1)
-    objective = PairObjective(
-        build("idla", height=60, width=40), sampler_of_one(7, among=6), epochs=1
-    )
-    found = objective.mine(images, np.random.default_rng(0))
-    model = objective.model.eval()
+    images, *_ = people(7, images=1)  # one image a camera: what is drawn is known
+    model = build("idla", height=60, width=40)
+    found = objective_of(7, images=1).mine(model, images, np.random.default_rng(0))
+    model.eval()
     with torch.no_grad():
         for person, alike in found:
             scores = [
@@ -142,40 +152,33 @@ def test_mining_finds_the_most_alike():
             assert alike == int(np.argmax(scores))
 
 
-def sampler_of_one(count: int, **changes) -> PairSampler:
-    """One image a camera: what is drawn is known."""
-    _, pids, camids = people(count, images=1)
-    return PairSampler(pids, camids, dataclasses.replace(SETTINGS, **changes))
-
-
-def train(name: str, recipe: dict, epochs: int, count: int) -> tuple[PairObjective, Tensor]:
+def train(config: TrainConfig, count: int) -> tuple[nn.Module, PairObjective]:
     """The loop, as short as it goes."""
     images, pids, camids = people(count)
-    known = {field.name for field in dataclasses.fields(PairSettings)}
-    settings = PairSettings(**{key: value for key, value in recipe.items() if key in known})
     torch.manual_seed(0)
-    model = build(name, height=60, width=40)
-    objective = PairObjective(model, PairSampler(pids, camids, settings), epochs)
-    config = SimpleNamespace(**{"warmup_epochs": 0, "momentum": 0.9} | recipe, epochs=epochs)
-    optimizer = make_optimizer(config, model, nn.ModuleList())
-    scheduler = make_scheduler(config, optimizer, objective.sampler.steps)
-    for epoch in range(1, epochs + 1):
+    model = build(config.model, height=60, width=40)
+    objective = PairObjective(config, pids, camids)
+    optimizer = make_optimizer(config, model, objective.heads)
+    scheduler = make_scheduler(config, optimizer, objective.steps())
+    for epoch in range(1, config.epochs + 1):
         rng = np.random.default_rng(epoch)
+        objective.begin(model, epoch)
         for pairs in objective.batches(epoch, rng):
-            _, loss = objective.step(objective.load(images, pairs, rng), pairs)
+            loss = objective.step(model, normalise(images[pairs.images]), pairs).loss
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             scheduler.step()
-        objective.after_epoch(images, epoch, rng)
-    return objective, images
+        objective.after_epoch(model, images, epoch, rng)
+    return model, objective
 
 
 @pytest.mark.parametrize("name", ["idla_bn", "fpnn_bn"])
 def test_a_short_training_tells_people_apart(name):
     """Of 10 people who were not trained on most are found first; chance finds one."""
-    objective, _ = train(name, RECIPES["modern"] | {"people": 10}, epochs=8, count=40)
-    model = objective.model.eval()
+    modern = dataclasses.replace(RECIPES["pairs-modern"], model=name, batch_size=20, epochs=8)
+    model, _ = train(modern, count=40)
+    model.eval()
     images, *_ = people(10, seed=9, images=1)
     with torch.no_grad():
         codes = model.encode(normalise(images[::2]), 0), model.encode(normalise(images[1::2]), 1)
@@ -184,26 +187,25 @@ def test_a_short_training_tells_people_apart(name):
 
 
 def test_retraining_moves_the_last_layer_only():
-    recipe = RECIPES["idla-paper"] | {"people": 5, "lr": 0.05, "hard_epochs": 1}
-    before, _ = train("idla", recipe | {"hard_epochs": 0}, epochs=1, count=10)
-    first = copy.deepcopy(before.model.state_dict())
-    after, _ = train("idla", recipe | {"negatives": (2.0, 2.0)}, epochs=2, count=10)
+    paper = dataclasses.replace(RECIPES["idla-paper"], batch_size=10, lr=0.05)
+    before, _ = train(dataclasses.replace(paper, hard_epochs=0, epochs=1), count=10)
+    after, objective = train(dataclasses.replace(paper, hard_epochs=1, epochs=2), count=10)
+    first = before.state_dict()
     changed = {
-        name
-        for name, value in after.model.state_dict().items()
-        if not torch.equal(value, first[name])
+        name for name, value in after.state_dict().items() if not torch.equal(value, first[name])
     }
     assert changed == {"fc2.weight", "fc2.bias"}
-    assert after.hard is not None and (after.hard[:, 0] != after.hard[:, 1]).all()
+    assert (objective.hard[:, 0] != objective.hard[:, 1]).all()
+    again = PairObjective(objective.config, *people(10)[1:])
+    again.load_state_dict(objective.state_dict())
+    np.testing.assert_array_equal(again.hard, objective.hard)
 
 
 def test_bad_input_is_named():
     _, pids, camids = people(6)
     with pytest.raises(DataError, match="1 of 6 training people, the first being pid 100"):
-        PairSampler(pids[1:], np.where(pids == 100, 1, camids)[1:], SETTINGS)
+        PairSampler(pids[1:], np.where(pids == 100, 1, camids)[1:], 5, True)
     with pytest.raises(DataError, match="1 of 6 training people"):  # a single image
-        PairSampler(pids[3:], camids[3:], SETTINGS)
-    with pytest.raises(DataError, match="people=7: a batch of pairs takes 2 people or more"):
-        PairSampler(pids, camids, dataclasses.replace(SETTINGS, people=7))
-    with pytest.raises(ReidlabError, match="IDLA has no such layer; its layers are conv1"):
-        PairObjective(build("idla", height=60, width=40), sampler(retrain="fc9"), epochs=1)
+        PairSampler(pids[3:], camids[3:], 5, True)
+    with pytest.raises(DataError, match="batch_size=14: a batch of pairs shows half as many"):
+        PairSampler(pids, camids, 7, True)
