@@ -1,10 +1,10 @@
 """Tables, figures and the report: the same bytes each time."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
 from reidlab.common.errors import StudyError
+from reidlab.plots.style import new_figure
 from reidlab.study.results import Results, write_report
 
 
@@ -13,12 +13,11 @@ def test_tables_figures_and_timings_are_the_same_bytes_each_time(tmp_path, monke
     results, files = Results("p"), []
     frame = pd.DataFrame({"run": ["a", "b"], "mAP": [1 / 3, 50.0], "n": [1, 2]})
     for _ in range(2):
-        figure, axes = plt.subplots()
+        figure, axes = new_figure(2)
         axes.plot([1, 2])
         assert results.table(frame, "scores") is frame
         results.timing(frame.set_index("run"), "seconds")
         results.figure(figure, "curve-1")
-        plt.close(figure)
         files.append({p.name: p.read_bytes() for p in tmp_path.rglob("*.*")})
     assert files[0] == files[1]
     assert set(files[0]) == {"scores.csv", "seconds.csv", "curve-1.png"}
