@@ -5,15 +5,16 @@ CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTHON ?= python3
 
 VENV := .venv
-BIN := $(abspath $(VENV)/bin)
+# From the checkout, where recipes run: its own path may hold blanks, quotes, anything.
+BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # uv installs; the one on PATH serves, else a private one is fetched. It stands in a folder of its
 # own so that "sync", which removes whatever is not in the lock, does not remove it.
-UV = $$(command -v uv || echo $(VENV)/uv/bin/uv)
+UV = "$$(command -v uv || echo $(VENV)/uv/bin/uv)"
 
-# Recipes find the environment's programs, and what was given in variables of the shell, as it was
-# given: no quote, dollar or backtick in a name or path becomes a command.
-export PATH := $(BIN):$(PATH)
+# Recipes find what was given in variables of the shell, as it was given: no quote, dollar or
+# backtick in a name or path becomes a command. PATH is for what a lab's terminal or a job calls.
+export PATH := $(abspath $(BIN)):$(PATH)
 SHELL := /bin/bash
 export REIDLAB_PROFILE := $(value PROFILE)
 ifdef DATA
@@ -31,10 +32,10 @@ help: ## list the verbs
 setup: $(READY) ## set up .venv from requirements.lock (every verb does it by itself)
 
 study: $(READY) ## regenerate every table and figure: PROFILE=embedded, DATA=folder of real data
-	@python -m reidlab study "$$REIDLAB_PROFILE" --cores $(CORES)
+	@$(BIN)/python -m reidlab study "$$REIDLAB_PROFILE" --cores $(CORES)
 
 site: $(READY) ## the pages of a study's results, in results/<profile>/site: PROFILE=embedded
-	@python -m reidlab site "$$REIDLAB_PROFILE"
+	@$(BIN)/python -m reidlab site "$$REIDLAB_PROFILE"
 
 smoke: $(READY) ## the whole study in a minute or two, on a handful of generated people
 	@$(MAKE) --no-print-directory study PROFILE=smoke
@@ -42,28 +43,28 @@ smoke: $(READY) ## the whole study in a minute or two, on a handful of generated
 # Notebooks are tested on results of their own, or those of an earlier study could pass for theirs.
 test: $(READY) lint ## every test: style, doctests, unit tests, notebooks (nbval)
 	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
-	REIDLAB_BATCH=1 REIDLAB_RESULTS=$$results python -m pytest --nbval-lax --nbval-current-env \
+	REIDLAB_BATCH=1 REIDLAB_RESULTS="$$results" $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout=120 tests reidlab pedestrians notebooks
 
 bench: $(READY) ## time and memory beside torchreid's: STAGE=name for one, FULL=1 for full sizes
-	@python -m benchmarks.run $(STAGE) $(if $(FULL),--full)
+	@$(BIN)/python -m benchmarks.run $(STAGE) $(if $(FULL),--full)
 
 lint: $(READY) ## check style with ruff, and that no photograph gets into git
-	@ruff check .
-	@ruff format --check .
-	@python -m reidlab photographs
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m reidlab photographs
 
 lab: $(READY) ## open the checkout in JupyterLab: OPTIONS=what jupyter lab takes
 	@test -z "$$REIDLAB_DATA" || REIDLAB_DATA=$$(realpath -m -- "$${REIDLAB_DATA/#\~\//$$HOME/}"); \
-	jupyter lab $$(test "$$(id -u)" != 0 || echo --allow-root) $(OPTIONS) .
+	$(BIN)/python -m jupyterlab $$(test "$$(id -u)" != 0 || echo --allow-root) $(OPTIONS) .
 
 notebooks: $(READY) ## re-execute the source notebooks in place, to renew their saved outputs
 	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
-	REIDLAB_RESULTS=$$results python -m reidlab refresh
+	REIDLAB_RESULTS="$$results" $(BIN)/python -m reidlab refresh
 
 weights: $(READY) ## remake the shipped weight that was trained on generated people (20 minutes)
 	@$(MAKE) --no-print-directory study PROFILE=pretrain
-	@python -c "from reidlab.runs.folder import load_run, ship; from reidlab.study import run_folder; \
+	@$(BIN)/python -c "from reidlab.runs.folder import load_run, ship; from reidlab.study import run_folder; \
 		print(ship(load_run(run_folder('pretrain', 'synthetic')), 'osnet_x0_25'))"
 
 add: $(READY) ## install another package into .venv: PACKAGE=name
@@ -78,6 +79,9 @@ clean: ## remove the environment, caches and marks; results stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
+	@case "$$PWD" in *:*) echo "The path of this checkout, $$PWD, holds a colon, with which no Python"; \
+		echo "environment works. Move the folder to a path without, and run the command again."; \
+		exit 1;; esac
 	@echo "Setting up $(VENV) from requirements.lock, once ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "reidlab needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \

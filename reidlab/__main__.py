@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from reidlab.common.errors import ReidlabError
+from reidlab.common.lifeline import end_with_study
 from reidlab.recipe.study import PlannedRun, load, study_names
 
 #: Verb -> what it does. Work and arguments are those of the functions below, or of a module.
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("reidlab").setLevel(logging.INFO)
+    end_with_study()
     try:
         return _carry_out(given) or 0
     except ReidlabError as error:
@@ -82,6 +84,7 @@ def _arguments(verb: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("name", nargs=optional, help="of one of the study's")
     if verb == "run":
         parser.add_argument("--seed", type=int, help="this seed only")
+        parser.add_argument("--weights", action="store_true", help="also where scores are here")
     if verb == "study":
         parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
         parser.add_argument("snakemake", nargs="*", help="after --: options for Snakemake")
@@ -121,7 +124,7 @@ def _carry_out(given: argparse.Namespace) -> int | None:
         for name in [given.name] if given.name else study.datasets:
             steps.prepare_data(study, name)
     if given.verb == "run":
-        steps.train_all(study, [given.name], given.seed)
+        steps.train_all(study, [given.name], given.seed, given.weights)
     if given.verb == "notebook":
         steps.train_all(study, study.notebook_of(given.name).needs)
         steps.execute(study, given.name)

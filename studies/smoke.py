@@ -69,7 +69,9 @@ study.run("net-osnet-a-to-b", net, dataset=B, start=net)
 
 single = ["a-none", "b-none", "a-on-b", "a-to-b", "b-on-a", "b-to-a"]
 study.notebook("01-data", dataset=A, other=B)
-study.notebook("02-architecture")
+study.notebook(
+    "02-architecture", weights="synthetic", height=128, width=64, dataset=A, queries=200
+)
 study.notebook("03-training", run="a-none")
 study.notebook(
     "04-cross-dataset",
@@ -87,6 +89,15 @@ study.notebook(
     networks={"OSNet x0.25": [["net-osnet-a", "net-osnet-report-a"]]},
     slips={"OSNet x0.25: centres never trained": ["slip-center-a", "net-osnet-a"]},
     transfer=["net-osnet-a-on-b", "net-osnet-a-to-b"],
+    steps={},
 )
 study.notebook("12-claims")
-study.notebook("17-corruptions")
+study.notebook(
+    "17-corruptions",
+    run="a-none",
+    rows={"from random weights": "a-none", "from the other set": "b-to-a"},
+    repeats=2,
+    row_repeats=2,
+    severities=[3],
+    people=1.0,
+)

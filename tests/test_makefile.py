@@ -72,3 +72,94 @@ def test_names_and_paths_reach_the_study_as_they_were_given(fresh, place):
     assert shown == f"{place}|{place}"
     assert make("show", folder=fresh).stdout == "|embedded"
     assert not (fresh / "X").exists()
+
+
+#: Names that checkouts have, or that break a shell's words.
+PLACES = ["my study", "it's", 'say "hi"', "study (copy)", "a&b", "a;b", "a$b", "a$(touch X)"]
+PLACES += [
+    "`touch X`",
+    "back\\slash",
+    "100%",
+    "#1",
+    "[a]*?",
+    "{a,b}",
+    "-a",
+    "~a",
+    "a|b>c<d",
+    "été",
+]
+
+#: Stands for a program of the environment: says its arguments, one a line.
+SAYS = '#!/bin/sh\nprintf "%s\\n" "$0" "$@" >> "$SAID"\n'
+
+
+@pytest.fixture
+def odd(fresh, tmp_path, monkeypatch):
+    """Moves what the set-up needs into a folder of a name; uv and Python only say what they do."""
+
+    def move(name):
+        checkout = fresh / "in" / name
+        checkout.mkdir(parents=True)
+        for file in ("Makefile", "pyproject.toml", "requirements.lock"):
+            shutil.copy(paths.ROOT / file, checkout)
+        for program in ("uv", "python3"):
+            file = fresh / "programs" / program
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(SAYS if program == "uv" else MAKES_VENV)
+            file.chmod(0o755)
+        return checkout
+
+    return move
+
+
+MAKES_VENV = """#!/bin/sh
+[ "$1" = -c ] && exit 0
+for last; do :; done
+mkdir -p "$last/bin"
+printf '#!/bin/sh\\nprintf "%%s\\\\n" "$@" >> "$SAID"\\n' > "$last/bin/python"
+chmod +x "$last/bin/python"
+"""
+
+
+def make_in(checkout, *arguments):
+    """Run make with the programs beside a checkout: how it ended, and what they said."""
+    said = checkout.parents[1] / "said"
+    said.unlink(missing_ok=True)
+    programs = checkout.parents[1] / "programs"
+    environment = {"PATH": f"{programs}:/usr/bin:/bin", "SAID": str(said), "HOME": "/nowhere"}
+    done = subprocess.run(
+        ["make", *arguments], cwd=checkout, env=environment, capture_output=True, text=True
+    )
+    return done, said.read_text().splitlines() if said.exists() else []
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_checkout_may_have_any_name(odd, name):
+    checkout = odd(name)
+    done, said = make_in(checkout, "setup")
+    assert done.returncode == 0, done.stderr
+    assert (checkout / ".venv" / ".ready").is_file()
+    assert said.count("--editable") == 1 and said[-1] == "."
+    for verb, first in (
+        (["study", f"PROFILE={name}"], ["-m", "reidlab", "study", name]),
+        (["lint"], ["-m", "ruff", "check", "."]),
+        (["lab", "OPTIONS=--port=8900"], ["-m", "jupyterlab"]),
+        (["bench", "STAGE=busy"], ["-m", "benchmarks.run", "busy"]),
+    ):
+        done, said = make_in(checkout, *verb)
+        assert done.returncode == 0, done.stderr
+        assert said[: len(first)] == first
+        if verb[0] == "lab":  # the whole checkout, with options, also as root in a container
+            assert said[-2:] == ["--port=8900", "."]
+            assert ("--allow-root" in said) == (os.getuid() == 0)
+    assert sorted(file.name for file in (checkout.parents[1]).iterdir()) == [
+        "Makefile", "in", "programs", "pyproject.toml", "requirements.lock", "said",
+    ]  # fmt: skip
+    assert not list(checkout.parents[1].rglob("X"))
+
+
+def test_a_colon_in_the_path_is_refused_before_anything_is_made(odd):
+    checkout = odd("a:b")
+    done, said = make_in(checkout, "setup")
+    assert done.returncode != 0 and not said and not (checkout / ".venv").exists()
+    assert "holds a colon" in done.stdout and str(checkout) in done.stdout

@@ -36,6 +36,8 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 #: The notebook that trains: executed for a run, it has that run's settings as parameters.
 TRAINING = "03-training"
+#: The study whose parameters the source notebooks hold as their defaults.
+DEFAULTS = "smoke"
 
 
 @dataclass(frozen=True)
@@ -208,13 +210,19 @@ class Study:
             _fail(where, f"notebook {name!r}: {unknown('run ', plain.get('run'), self.runs)}")
         self.notebooks[name] = PlannedNotebook(name, plain, tuple(needs), where)
 
-    def parameters(self, notebook: str) -> dict[str, Any]:
-        """What a notebook is executed with: the training notebook has its run's settings, too."""
+    def parameters(self, notebook: str, run: str | None = None) -> dict[str, Any]:
+        """What a notebook is executed with: the training notebook has its run's settings, too.
+
+        Args:
+            notebook: of this study.
+            run: whose settings, instead of those of the run that the study names.
+        """
         planned = self.notebooks[notebook]
         settings = {}
         if notebook == TRAINING:
-            settings = dataclasses.asdict(self.runs[planned.needs[0]].config)
-        return {"profile": self.name, **settings, **planned.parameters}
+            settings = dataclasses.asdict(self[run or planned.needs[0]].config)
+        own = {"run": run} if run else {}
+        return {"profile": self.name, **settings, **planned.parameters, **own}
 
     @property
     def datasets(self) -> list[str]:

@@ -2,11 +2,11 @@
 
 import importlib
 
-_HOME = {"Results": "results"} | dict.fromkeys(
+_HOME = {"Results": "results", "planned": "notebooks"} | dict.fromkeys(
     ("finished", "network", "run_folder", "runs"), "steps"
 )
 
-__all__ = ["Results", "finished", "network", "run_folder", "runs"]
+__all__ = ["Results", "finished", "network", "planned", "run_folder", "runs"]
 
 
 def __getattr__(name: str) -> object:

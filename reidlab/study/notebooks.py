@@ -21,7 +21,8 @@ from typing import Any, TextIO
 from reidlab.common import paths
 from reidlab.common.errors import StudyError
 from reidlab.common.files import replacing
-from reidlab.recipe.study import Study
+from reidlab.common.lifeline import anchor, end_with_study
+from reidlab.recipe.study import DEFAULTS, TRAINING, Study, load
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,28 @@ def check_notebooks(study: Study) -> None:
                 )
 
 
+def planned(notebook: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What a study sets for a notebook: with another ``profile`` alone one reads its results.
+
+    Args:
+        notebook: its name.
+        given: the parameters as they stand in the notebook, the profile among them. One that is
+            not the source notebook's default was chosen by somebody, and stays.
+
+    Returns:
+        The values of the others; none where the study does not execute this notebook.
+
+    Raises:
+        StudyError: no such study, or it has no such run.
+    """
+    study, usual = load(given["profile"]), load(DEFAULTS).parameters(notebook)
+    if notebook not in study.notebooks:
+        return {}
+    chosen = given.get("run") if notebook == TRAINING else None
+    values = study.parameters(notebook, None if chosen == usual.get("run") else chosen)
+    return {name: value for name, value in values.items() if given[name] == usual[name]}
+
+
 def run_notebook(
     source: Path,
     output: Path,
@@ -124,6 +147,8 @@ def run_notebook(
         try:
             _execute(notebook, source, scratch, parameters, timeout, stream or sys.stderr)
         except Exception as error:
+            if getattr(error, "ename", "") == "KeyboardInterrupt":
+                raise KeyboardInterrupt from error  # somebody has stopped it: no cell has failed
             executed = _read(scratch / "executed.ipynb")
             message = _explain(error, source, executed)
             executed.metadata["reidlab"] = {"error": message}
@@ -215,7 +240,7 @@ def _execute(
     prepared = scratch / "prepared.ipynb"
     nbformat.write(notebook, prepared)
     shutil.copyfile(prepared, scratch / "executed.ipynb")  # in case the kernel never starts
-    with _batch_environment():
+    with _batch_environment(), _socket_folder(scratch) as sockets:
         papermill.execute_notebook(
             prepared,
             scratch / "executed.ipynb",
@@ -224,21 +249,35 @@ def _execute(
             cwd=source.parent,
             progress_bar=False,
             execution_timeout=timeout,
-            kernel_manager_class=_kernel_manager_class(scratch),
+            kernel_manager_class=_kernel_manager_class(sockets),
             stderr_file=_Prefixed(stream, source.stem),
         )
 
 
-def _kernel_manager_class(scratch: Path) -> type:
+#: Bytes that the path of a socket may have; a kernel's ends in a name such as kernel-12.
+LONGEST_SOCKET = 107 - len("/kernel-12")
+
+
+@contextmanager
+def _socket_folder(scratch: Path) -> Iterator[Path]:
+    """A folder for sockets: a short one, where that of temporary files is deep."""
+    if len(os.fsencode(scratch)) <= LONGEST_SOCKET:
+        yield scratch
+        return
+    with tempfile.TemporaryDirectory(prefix="reidlab-", dir="/tmp") as short:
+        yield Path(short)
+
+
+def _kernel_manager_class(sockets_in: Path) -> type:
     """A kernel manager that starts this interpreter, whatever kernelspecs are installed.
 
-    Outside Windows it talks over sockets in ``scratch``: TCP ports are chosen first and bound
+    Outside Windows it talks over sockets in a folder: TCP ports are chosen first and bound
     later, so of many notebooks started at once some die with "Address already in use".
     """
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
-    setup = "__import__('reidlab.study.notebooks').study.notebooks.log_to_stderr()"
+    setup = "__import__('reidlab.study.notebooks').study.notebooks.join_batch()"
     spec = KernelSpec(
         argv=[
             *(sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"),
@@ -247,7 +286,7 @@ def _kernel_manager_class(scratch: Path) -> type:
         **{key: KERNELSPEC[key] for key in ("display_name", "language")},
     )
 
-    sockets = {"transport": "ipc", "ip": str(scratch / "kernel")} if os.name == "posix" else {}
+    sockets = {"transport": "ipc", "ip": str(sockets_in / "kernel")} if os.name == "posix" else {}
 
     class ThisInterpreter(AsyncKernelManager):
         def __init__(self, **settings: Any):
@@ -260,11 +299,13 @@ def _kernel_manager_class(scratch: Path) -> type:
     return ThisInterpreter
 
 
-def log_to_stderr() -> None:
-    """Send the package's log to standard error; called in the kernel of a batch execution.
+def join_batch() -> None:
+    """Called in the kernel of a batch execution, which ends with its runner.
 
-    Standard error is progress: the runner shows it live and keeps it out of the saved notebook.
+    The package's log goes to standard error, which is progress: the runner shows it live and
+    keeps it out of the saved notebook.
     """
+    end_with_study()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     package = logging.getLogger("reidlab")
@@ -277,7 +318,7 @@ def log_to_stderr() -> None:
 def _batch_environment() -> Iterator[None]:
     """The kernel's environment: this package, no progress bars (:mod:`common.progress`)."""
     package = [str(paths.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    new = {"REIDLAB_BATCH": "1", "PYTHONPATH": os.pathsep.join(package)}
+    new = {"REIDLAB_BATCH": "1", "PYTHONPATH": os.pathsep.join(package), **anchor()}
     for name in ("REIDLAB_CACHE", "REIDLAB_DATA", "REIDLAB_RESULTS"):
         if value := os.environ.get(name):  # the kernel runs in another folder
             new[name] = str(Path(value).expanduser().resolve())

@@ -26,6 +26,7 @@ KNOWN = {
     "results/*/runs/*/per_query.parquet": "numbers",
     "results/benchmarks/*.png": "charts",
     "reidlab/weights/*.safetensors": "weights, of generated people",
+    "results/embedded/runs/a-none/*/model.safetensors": "weights, of generated people",
     "reidlab/data/frost/*": "ice on glass, laid over images",
     "tests/data/corruptions.npz": "noise",
 }

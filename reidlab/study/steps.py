@@ -4,9 +4,12 @@ A notebook asks for finished runs with :func:`runs` or :func:`network` and leave
 figures with :class:`Results`. The Snakefile calls ``python -m reidlab``, a command for each rule.
 """
 
+import ctypes
 import json
 import logging
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -16,10 +19,12 @@ from reidlab import data
 from reidlab.common import paths
 from reidlab.common.errors import DataError, StudyError
 from reidlab.common.files import sha256, write_json
+from reidlab.common.lifeline import anchor
 from reidlab.common.locks import alone
+from reidlab.common.progress import is_batch
 from reidlab.recipe import names
 from reidlab.recipe.config import TrainConfig
-from reidlab.recipe.study import Study, load
+from reidlab.recipe.study import DEFAULTS, Study, load
 from reidlab.runs.folder import (
     WEIGHTS,
     Run,
@@ -48,16 +53,17 @@ def run_folder(profile: str, name: str, seed: int = 0) -> Path:
 def runs(profile: str, names: list[str]) -> dict[str, list[Run]]:
     """Finished runs by name, one training a seed, in the seeds' order.
 
-    Under ``make study`` nothing is missing: there the graph has trained them before. Elsewhere
-    those that are missing are trained here and now, unless that takes hours.
+    Under ``make study`` nothing is missing: there the graph has trained them before. Somebody who
+    reads is told what is missing; only the smoke study's, which take seconds, are trained here
+    and now, as are those of a notebook alone that the command line executes.
 
     Args:
         profile: the name of a study.
         names: of its runs.
 
     Raises:
-        StudyError: an unknown profile or run; runs that are missing and take hours; a folder that
-            holds a run of other settings.
+        StudyError: an unknown profile or run; runs that are missing and not trained here; a folder
+            that holds a run of other settings.
         DataError: data that the runs need are missing.
     """
     study = load(profile)
@@ -68,10 +74,11 @@ def runs(profile: str, names: list[str]) -> dict[str, list[Run]]:
         for seed in run.seeds
         if not is_complete(run_folder(profile, name, seed))
     ]
-    if missing and study.keep:
+    if missing and (study.keep or not _trains_here(study)):
         raise StudyError(
             f"Not trained yet: {', '.join(missing)}. Train them, which takes its time: "
-            f"python -m reidlab run {profile} NAME; all of them: make study PROFILE={profile}."
+            f"python -m reidlab run {profile} NAME; all of them: make study PROFILE={profile}. "
+            f"Or restore what was deleted: git restore {study.results / 'runs'}."
         )
     return {
         name: [_finished(study, name, seed) for seed in run.seeds] for name, run in planned.items()
@@ -105,11 +112,11 @@ def finished(profile: str, names: Iterable[str]) -> dict[str, list[Run]]:
 def network(profile: str, name: str, seed: int | None = None) -> Run:
     """The training of a run's first seed, or of another, with its weights.
 
-    They are not in git: a fresh clone has the scores of the committed runs but has to train for
-    the weights.
+    Git keeps few of them: a fresh clone has the scores of the committed runs, and may lack the
+    network. A batch execution then trains it; somebody who reads is told.
 
     Raises:
-        StudyError: see :func:`runs`.
+        StudyError: see :func:`runs`; the weights are missing.
     """
     study = load(profile)
     seed = study[name].seeds[0] if seed is None else seed
@@ -119,13 +126,23 @@ def network(profile: str, name: str, seed: int | None = None) -> Run:
 def _finished(study: Study, name: str, seed: int, weights: bool = False) -> Run:
     folder = run_folder(study.name, name, seed)
     if not is_complete(folder) or (weights and not (folder / WEIGHTS).is_file()):
-        return train(study, name, seed, weights=True)
+        if _trains_here(study):
+            return train(study, name, seed, weights=True)
+        raise StudyError(
+            f"The network of run {name}, seed {seed}, is not here: git does not keep "
+            f"{folder / WEIGHTS}. Train it: python -m reidlab run {study.name} {name} --weights. "
+            f"What was found with it stands in {study.results / 'notebooks'}."
+        )
     if why := why_not_current(folder, study[name].of_seed(seed)):
         raise StudyError(
             f"{folder} holds a run of {why}, compared with what studies/{study.name}.py asks for. "
             f"Train it: python -m reidlab run {study.name} {name}."
         )
     return load_run(folder)
+
+
+def _trains_here(study: Study) -> bool:
+    return is_batch() or study.name == DEFAULTS
 
 
 def train(study: Study, name: str, seed: int, weights: bool = False) -> Run:
@@ -161,8 +178,16 @@ def train(study: Study, name: str, seed: int, weights: bool = False) -> Run:
     return run
 
 
-def train_all(study: Study, names: Iterable[str], seed: int | None = None) -> None:
+def train_all(
+    study: Study, names: Iterable[str], seed: int | None = None, weights: bool = False
+) -> None:
     """Train runs with all their seeds, or with one.
+
+    Args:
+        study: that they belong to.
+        names: of the runs.
+        seed: one of their seeds; None for all.
+        weights: train again where only the scores are here.
 
     Raises:
         StudyError: no such run or seed.
@@ -173,7 +198,7 @@ def train_all(study: Study, names: Iterable[str], seed: int | None = None) -> No
             known = ", ".join(map(str, seeds))
             raise StudyError(f"run {name!r} has no seed {seed}. It has: {known}.")
         for each in seeds if seed is None else [seed]:
-            train(study, name, each)
+            train(study, name, each, weights)
 
 
 RESTS_ON = ".rests-on.json"
@@ -318,7 +343,16 @@ def make(study: Study, cores: int, more: list[str] | None = None) -> int:
         command = [sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete"]
         command += ["--cores", str(cores), "--resources", "gpu=1"]
         command += ["--quiet", "host", "reason", "rules", "--config", f"profile={study.name}"]
-        return subprocess.run([*command, *(more or [])], cwd=paths.ROOT).returncode
+        command += more or []
+        return subprocess.run(
+            command, cwd=paths.ROOT, env={**os.environ, **anchor()}, preexec_fn=_end_with_parent
+        ).returncode
+
+
+def _end_with_parent() -> None:
+    """Between fork and exec: Snakemake is not ours, and cannot watch as its jobs do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _mark(study: Study, name: str, *content: str) -> None:

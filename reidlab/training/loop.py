@@ -93,6 +93,7 @@ def fit(
     with alone(out, f"training {out}"):
         if finished := _finished(config, out, root):  # another process was faster
             return finished
+        log.info("%s holds no finished run: training", out)
         threads = torch.get_num_threads()
         try:
             run = _Training(config, out, root)

@@ -1,7 +1,10 @@
 """The strict notebook runner: what it refuses, and what it leaves behind."""
 
 import os
+import signal
+import subprocess
 import sys
+import tempfile
 import time
 
 import nbformat
@@ -10,6 +13,7 @@ from nbformat import v4
 
 from reidlab.common.errors import StudyError
 from reidlab.study.notebooks import _batch_environment, failures, parameters_of, run_notebook
+from tests.common.test_lifeline import gone, is_alive
 
 
 def write_notebook(file, *sources, parameters="epochs = 2\nname: str = 'x'", kernel="gone"):
@@ -196,3 +200,40 @@ def test_dead_kernel_is_an_error(tmp_path):
     source = write_notebook(tmp_path / "01-x.ipynb", "import os; os._exit(9)")
     with pytest.raises(StudyError, match="cell 3 of 3: DeadKernelError"):
         run_notebook(source, tmp_path / "out.ipynb", timeout=20)
+
+
+def test_somebody_stops_it_and_no_cell_has_failed(tmp_path):
+    source = write_notebook(tmp_path / "01-x.ipynb", "import os; os.kill(os.getpid(), 2)")
+    with pytest.raises(KeyboardInterrupt):
+        run_notebook(source, tmp_path / "out.ipynb", timeout=60)
+    assert [path.name for path in tmp_path.iterdir()] == ["01-x.ipynb"]
+
+
+def test_temporary_files_may_lie_deep(tmp_path, monkeypatch):
+    deep = tmp_path / ("d" * 82)  # the path of a socket has 107 bytes at most
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    source = write_notebook(tmp_path / "01-x.ipynb", "print(name)")
+    assert texts(run_notebook(source, tmp_path / "out.ipynb"))[-1] == "x\n"
+    assert not list(deep.iterdir())
+
+
+def test_a_kernel_ends_with_its_runner(tmp_path):
+    note = tmp_path / "pid"
+    source = write_notebook(
+        tmp_path / "01-x.ipynb",
+        f"import os, pathlib, time; pathlib.Path({str(note)!r}).write_text(str(os.getpid()))",
+        "while True: pass",
+    )
+    code = "import sys, pathlib; from reidlab.study.notebooks import run_notebook\n"
+    code += "run_notebook(*map(pathlib.Path, sys.argv[1:]))"
+    command = [sys.executable, "-c", code, str(source), str(tmp_path / "out.ipynb")]
+    runner = subprocess.Popen(command)
+    end = time.monotonic() + 120
+    while not (note.exists() and note.read_text()) and time.monotonic() < end:
+        time.sleep(0.1)
+    kernel = int(note.read_text())
+    assert is_alive(kernel)
+    runner.send_signal(signal.SIGKILL)
+    runner.wait()
+    assert gone(kernel)
