@@ -405,14 +405,7 @@ class _Training:
         try:
             state = torch.load(file, map_location=self.compute.device, weights_only=True)
             why = self._not_mine(state)
-        except (
-            OSError,
-            EOFError,
-            RuntimeError,
-            ValueError,
-            KeyError,
-            pickle.PickleError,
-        ) as error:
+        except DAMAGED as error:
             why = f"it cannot be read ({type(error).__name__})"
         if why:
             log.warning("%s: %s is of no use, since %s: starting afresh", self.name, file, why)
