@@ -35,23 +35,7 @@ from reidlab.recipe.study import load
 from reidlab.runs import folder as runs
 from reidlab.training import loop as train
 from reidlab.training.loop import fit
-
-TINY = TrainConfig(
-    dataset="market-layout",
-    height=32,
-    width=16,
-    batch_size=4,
-    epochs=2,
-    pad=2,
-    val_fraction=0.2,
-    device="cpu",
-    precision="float32",
-)
-
-
-@pytest.fixture
-def root(market_layout, own_cache):
-    return market_layout()
+from tests.training.conftest import TINY
 
 
 def weights_of(run):

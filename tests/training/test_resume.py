@@ -9,25 +9,8 @@ import torch
 
 from reidlab.common.errors import ReidlabError
 from reidlab.common.locks import alone
-from reidlab.recipe.config import TrainConfig
 from reidlab.training.loop import CHECKPOINT, fit
-
-TINY = TrainConfig(
-    dataset="market-layout",
-    height=32,
-    width=16,
-    batch_size=4,
-    epochs=2,
-    pad=2,
-    val_fraction=0.2,
-    device="cpu",
-    precision="float32",
-)
-
-
-@pytest.fixture
-def root(market_layout, own_cache):
-    return market_layout()
+from tests.training.conftest import TINY
 
 
 def interrupted(folder, root, **changes):
