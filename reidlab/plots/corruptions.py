@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from reidlab.data.corruptions import KINDS, SEVERITIES, corrupt
 from reidlab.plots.parts import heat_map
-from reidlab.plots.style import BLUE, GREY, VERMILLION, new_figure, plain_image
+from reidlab.plots.style import GREY, VERMILLION, new_figure, plain_image
 
 
 def words(kind: str) -> str:
@@ -59,19 +59,21 @@ def grid_map(cells: pd.DataFrame, score: str = "mAP") -> Figure:
 
 
 def clean_against_corrupted(table: pd.DataFrame, score: str = "mAP") -> Figure:
-    """Each network's score on clean images and on corrupted ones.
+    """Each network's score on clean images and on corrupted ones, the most robust on top.
+
+    Where clean scores predicted the others, both columns of dots would lean the same way.
 
     Args:
         table: label, ``<score>_clean`` and ``<score>_both``, one row a network.
         score: which.
     """
-    figure, axes = new_figure(3.8, width=6.5)
-    axes.scatter(table[f"{score}_clean"], table[f"{score}_both"], s=50, color=BLUE, zorder=3)
-    for row in table.to_dict("records"):
-        axes.annotate(row["label"], (row[f"{score}_clean"], row[f"{score}_both"]), xytext=(6, -3),
-                      textcoords="offset points", fontsize=8)  # fmt: skip
-    axes.margins(x=0.25, y=0.12)
-    axes.set(xlabel=f"{score}, clean (%)", ylabel=f"{score}, query and gallery corrupted (%)")
+    table = table.sort_values(f"{score}_both")
+    figure, (left, right) = new_figure(1.0 + 0.26 * len(table), 1, 2, sharey=True)
+    for axes, setting, colour in ((left, "both", VERMILLION), (right, "clean", GREY)):
+        axes.scatter(table[f"{score}_{setting}"], range(len(table)), s=40, color=colour, zorder=3)
+    left.set_yticks(range(len(table)), table["label"])
+    left.set_xlabel(f"{score}, query and gallery corrupted (%)")
+    right.set_xlabel(f"{score}, clean (%)")
     return figure
 
 

@@ -28,8 +28,6 @@ RANGES = {
     "warmup_start": (lambda value: 0 < value <= 1, "a share of lr, above 0 and up to 1"),
     "label_smoothing": _BELOW_1,
     "margin": _ABOVE_0,
-    "mine_every": _FROM_0,
-    "hard_epochs": _FROM_0,
     "center_weight": _FROM_0,
     "center_lr": _FROM_0,
     "ema": _BELOW_1,
@@ -47,7 +45,7 @@ WORDS = {
     "model": names.MODELS | names.PAIR_MODELS,
     "optimizer": names.OPTIMIZERS,
     "schedule": names.SCHEDULES,
-    "sampler": names.SAMPLERS,
+    "sampler": names.SAMPLERS + names.PAIR_SAMPLERS,
     "triplet": names.TRIPLETS,
     "device": names.DEVICES,
     "precision": names.PRECISIONS,
@@ -90,8 +88,9 @@ class TrainConfig:
             for so many epochs; the remaining epochs are at ``height`` x ``width``.
         batch_size: images a step; for a network of pairs two of each person.
         sampler: ``shuffle`` (each image once an epoch) or ``identities`` (P identities with K
-            images each, :func:`reidlab.data.batches.identity_batches`).
-        num_instances: K; P is ``batch_size`` / K.
+            images each, :func:`reidlab.data.batches.identity_batches`). For a network of pairs
+            ``pairs``, ``growing-pairs`` or ``hard-pairs`` (:mod:`reidlab.training.pairs`).
+        num_instances: K; P is ``batch_size`` / K. Of pairs: negatives for each positive.
         epochs: passes over the training images; 0 evaluates the initial weights only.
         optimizer: ``adamw``, ``adam`` (the strong baseline's), ``amsgrad`` (torchreid's for
             fine-tuning OSNet), ``sgd`` (the OSNet paper's from scratch) or ``muon``
@@ -112,13 +111,6 @@ class TrainConfig:
         margin: of the ``hinge`` triplet loss.
         center_weight: β of the centre loss; 0 leaves it out.
         center_lr: rate of the centres' own SGD; 0 leaves them where they were drawn.
-        negatives: pairs of different people for each pair of one, in the first epoch and in the
-            last one. This and the next two are for networks of pairs
-            (:mod:`reidlab.training.pairs`), which have no identity classifier.
-        mine_every: epochs between looks for people who look alike, which half of the batches are
-            then made of; 0 draws all negatives at random.
-        hard_epochs: so many last epochs have such negatives only, as many as positives, and
-            train the last layer alone, as IDLA's do.
         ema: decay a step of an exponential moving average of the weights, which is what is then
             evaluated and saved; 0 takes the weights as they are.
         flip: probability of a horizontal flip.
@@ -161,9 +153,6 @@ class TrainConfig:
     margin: float = 0.3
     center_weight: float = 0.0
     center_lr: float = 0.5
-    negatives: list[float] = field(default_factory=lambda: [1.0, 1.0])
-    mine_every: int = 0
-    hard_epochs: int = 0
     ema: float = 0.0
     flip: float = 0.5
     pad: int = 10
@@ -254,33 +243,26 @@ class TrainConfig:
 
     def _check_pairs(self) -> None:
         is_pairwise = names.is_pairwise(self.model)
-        if (
-            len(self.negatives) != 2
-            or min(self.negatives) < 0
-            or (is_pairwise and self.batch_size < 4)
-        ):
+        if is_pairwise != (self.sampler in names.PAIR_SAMPLERS):
+            fitting = names.PAIR_SAMPLERS if is_pairwise else names.SAMPLERS
             raise ReidlabError(
-                f"negatives={self.negatives}, batch_size={self.batch_size}: negatives are those a "
-                "positive in the first and in the last epoch, and a batch holds 4 images or more."
+                f"sampler={self.sampler!r} with model={self.model!r}: such a network takes "
+                f"{', '.join(fitting)}."
             )
-        if self.hard_epochs and self.hard_epochs >= self.epochs:
-            raise ReidlabError(
-                f"hard_epochs={self.hard_epochs} of epochs={self.epochs}: hard negatives are found"
-                " with a network that other epochs have trained."
-            )
-        default = TrainConfig.__dataclass_fields__
         if not is_pairwise:
-            misplaced = dict.fromkeys(("mine_every", "hard_epochs"), 0)
-        else:
-            misplaced = {key: default[key].default for key in _NOT_OF_PAIRS}
-            misplaced |= {"val_fraction": 0.0, "sizes": []}
-        for name, neutral in misplaced.items():
+            return
+        for name, neutral in _OF_ONE_IMAGE.items():
             if getattr(self, name) != neutral:
                 raise ReidlabError(
-                    f"{name}={getattr(self, name)!r} with model={self.model!r}: such a network "
-                    f"has no use for it. Leave it at {neutral!r}."
+                    f"{name}={getattr(self, name)!r} with model={self.model!r}: a network of "
+                    f"pairs has no use for it. Leave it at {neutral!r}."
                 )
-        if is_pairwise and Init.parse(self.init).kind not in ("none", "run"):
+        if self.batch_size < 4 or self.num_instances < 1:
+            raise ReidlabError(
+                f"batch_size={self.batch_size}, num_instances={self.num_instances}: a batch holds "
+                "two images each of two people or more, and a positive has a negative or more."
+            )
+        if Init.parse(self.init).kind not in ("none", "run"):
             raise ReidlabError(
                 f"init={self.init!r} with model={self.model!r}: there are no weights of networks "
                 "of pairs but those of this study's runs. Take none or run:<name>."
@@ -301,8 +283,14 @@ class TrainConfig:
         return self.height, self.width
 
 
-#: Settings that a network of pairs has no use for.
-_NOT_OF_PAIRS = ("sampler", "triplet", "center_weight", "flip_test")
+#: Settings that a network of pairs has no use for, and what they are left at.
+_OF_ONE_IMAGE = {
+    "triplet": "none",
+    "center_weight": 0.0,
+    "val_fraction": 0.0,
+    "sizes": [],
+    "flip_test": False,
+}
 
 #: Recipes that have a name; they leave data, start and seed open.
 RECIPES = {
@@ -328,8 +316,8 @@ RECIPES = {
 }
 
 _PAIRS = TrainConfig(
-    model="idla", height=160, width=60, pad=8, batch_size=64, val_fraction=0.0, epochs=100,
-    schedule="onecycle", eval_every=100,
+    model="idla", sampler="pairs", height=160, width=60, pad=8, batch_size=64, val_fraction=0.0,
+    epochs=100, schedule="onecycle", eval_every=100,
 )  # fmt: skip
 _OF_THEIR_TIME = dict(optimizer="sgd", momentum=0.9, lr=0.01, weight_decay=5e-4)
 #: Of IDLA's, optimiser, rate, decay, schedule, ratio and translation are known from code that
@@ -337,14 +325,14 @@ _OF_THEIR_TIME = dict(optimizer="sgd", momentum=0.9, lr=0.01, weight_decay=5e-4)
 #: ratio and the mining. The rest, and all of the modern one, is ours.
 RECIPES |= {
     "idla-paper": dataclasses.replace(
-        _PAIRS, batch_size=100, negatives=[2.0, 2.0], hard_epochs=20, schedule="inverse",
+        _PAIRS, batch_size=100, sampler="hard-pairs", num_instances=2, schedule="inverse",
         **_OF_THEIR_TIME,
     ),
     "fpnn-paper": dataclasses.replace(
-        _PAIRS, model="fpnn", negatives=[1.0, 5.0], mine_every=5, schedule="cosine",
+        _PAIRS, model="fpnn", sampler="growing-pairs", num_instances=5, schedule="cosine",
         **_OF_THEIR_TIME,
     ),
     "pairs-modern": dataclasses.replace(
-        _PAIRS, model="idla_bn", negatives=[2.0, 5.0], lr=1e-3, weight_decay=0.05,
+        _PAIRS, model="idla_bn", lr=1e-3, weight_decay=0.05,
     ),
 }  # fmt: skip

@@ -13,6 +13,7 @@ from reidlab.common.errors import ReidlabError
 OPTIMIZERS = ("adamw", "adam", "amsgrad", "sgd", "muon")
 SCHEDULES = ("plateau", "step", "cosine", "onecycle", "inverse")
 SAMPLERS = ("shuffle", "identities")
+PAIR_SAMPLERS = ("pairs", "growing-pairs", "hard-pairs")
 TRIPLETS = ("none", "hinge", "soft", "improved")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")

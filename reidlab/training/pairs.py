@@ -4,10 +4,11 @@ A batch has P people, an image of each for either side of a pair, every one of t
 Its pairs are places in the P x P grid: the diagonal are the positives, and of the other places so
 many are negatives as the recipe's ratio says. So 2 P encodings serve P (1 + ratio) pairs.
 
-The papers' tricks are settings: a ratio that grows (FPNN's data balancing), translation and
-reflection, and hard negatives. These are mined from scores: for each
-person a number of others are scored, and the one who looks most alike is kept. IDLA ends with
-epochs on them that train its last layer alone; FPNN's bootstrapping goes on mining all along.
+The recipe's sampler says which: ``pairs`` draws negatives at random; ``growing-pairs`` begins with
+one for each positive and ends with the recipe's number, and half of its batches are made of people
+who look alike (FPNN's data balancing and bootstrapping); ``hard-pairs`` ends with epochs on such
+people only, which train the last layer alone (IDLA). They are found by scores: for each person
+a number of others are scored, and the one who looks most alike is kept.
 """
 
 from collections.abc import Iterator
@@ -26,6 +27,10 @@ from reidlab.training.objective import Step
 
 #: People that are scored with each person to find a hard negative.
 AMONG = 16
+#: Epochs between looks for them with growing pairs.
+MINE_EVERY = 5
+#: Share of the epochs that are on hard pairs, the last ones.
+HARD_SHARE = 1 / 5
 
 
 class Pairs(NamedTuple):
@@ -190,9 +195,9 @@ class PairObjective(nn.Module):
         if self._is_hard(epoch):
             yield from self.sampler.epoch(1.0, rng, self.hard)
             return
-        start, end = config.negatives
-        grown = (epoch - 1) / max(1, config.epochs - config.hard_epochs - 1)
-        ratio = start + (end - start) * grown
+        ratio = config.num_instances
+        if self._is_growing:
+            ratio = 1 + (ratio - 1) * (epoch - 1) / max(1, config.epochs - 1)
         random, mined = self.sampler.epoch(ratio, rng), None
         if self.hard is not None:
             mined = self.sampler.epoch(ratio, rng, self.hard)
@@ -222,11 +227,16 @@ class PairObjective(nn.Module):
     ) -> None:
         """Look for people who look alike, where the recipe says so."""
         begins = self._is_hard(epoch + 1) and not self._is_hard(epoch)
-        if begins or (self.config.mine_every and epoch % self.config.mine_every == 0):
+        if begins or (self._is_growing and epoch % MINE_EVERY == 0):
             self.hard = self.mine(model, images, rng)
 
+    @property
+    def _is_growing(self) -> bool:
+        return self.config.sampler == "growing-pairs"
+
     def _is_hard(self, epoch: int) -> bool:
-        return epoch > self.config.epochs - self.config.hard_epochs
+        is_last = epoch > round(self.config.epochs * (1 - HARD_SHARE))
+        return self.config.sampler == "hard-pairs" and is_last
 
     @torch.no_grad()
     def mine(self, model: PairNetwork, images: Tensor, rng: np.random.Generator) -> np.ndarray:

@@ -37,11 +37,14 @@ def test_grid_map_writes_each_cell_and_the_clean_score():
     assert axes.images[0].get_clim() == (0, 80)
 
 
-def test_clean_against_corrupted_has_a_named_dot_a_network():
-    table = pd.DataFrame({"label": ["a", "b"], "mAP_clean": [50, 60.0], "mAP_both": [10, 8.0]})
-    (axes,) = corruptions.clean_against_corrupted(table).axes
-    assert axes.collections[0].get_offsets().tolist() == [[50, 10], [60, 8]]
-    assert texts(axes) == ["a", "b"]
+def test_clean_against_corrupted_has_two_dots_a_network_the_most_robust_on_top():
+    table = pd.DataFrame(
+        {"label": ["a", "b", "c"], "mAP_clean": [50, 60.0, 70], "mAP_both": [10, 8.0, 9]}
+    )
+    left, right = corruptions.clean_against_corrupted(table).axes
+    assert left.collections[0].get_offsets().tolist() == [[8, 0], [9, 1], [10, 2]]
+    assert right.collections[0].get_offsets().tolist() == [[60, 0], [70, 1], [50, 2]]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["b", "c", "a"]
 
 
 def test_camera_losses_leave_out_what_no_query_has():

@@ -194,25 +194,27 @@ def test_interrupted_run_with_every_trick_resumes_to_the_same_numbers(root, tmp_
     assert same_weights(fit(ALL_TRICKS, tmp_path / "resumed", root), whole)
 
 
-@pytest.mark.parametrize("model", ["idla", "fpnn_bn"])
-def test_a_network_of_pairs_trains_resumes_and_is_ranked_like_any_other(root, tmp_path, model):
+@pytest.mark.parametrize(
+    ("model", "sampler", "stop"), [("idla", "hard-pairs", 4), ("fpnn_bn", "growing-pairs", 5)]
+)
+def test_a_network_of_pairs_trains_resumes_and_is_ranked_like_any_other(
+    root, tmp_path, model, sampler, stop
+):
     config = dataclasses.replace(
         RECIPES["pairs-modern"],
         dataset="market-layout",
         model=model,
+        sampler=sampler,
         height=60,
         width=40,
         pad=3,
         batch_size=4,
-        epochs=4,
-        mine_every=1,
-        hard_epochs=1,
-        eval_every=4,
+        epochs=stop + 1,
     )
     whole = fit(config, tmp_path / "whole", root)
 
     def interrupt(history):
-        if len(history) == 3:
+        if len(history) == stop:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -587,10 +589,8 @@ def test_bad_init_leaves_no_run_folder(root, tmp_path):
         ("center_lr", -1.0, "center_lr=-1.0: expected 0 or more"),
         ("momentum", 1.0, "momentum=1.0: expected 0 or more, below 1"),
         ("warmup_start", 0.0, "warmup_start=0.0: expected a share of lr"),
-        ("negatives", [1.0], "in the first and in the last epoch"),
-        ("mine_every", 2, "such a network has no use for it"),
-        ("hard_epochs", 2, "found with a network that other epochs have trained"),
-        ("model", "idla", "val_fraction=0.2 with model='idla'"),
+        ("sampler", "pairs", "such a network takes shuffle, identities"),
+        ("model", "idla", "such a network takes pairs, growing-pairs, hard-pairs"),
         ("sizes", [[1, 8, 16]], "16 pixels or more"),
         ("sizes", [[1, 16]], "height, width"),
         ("sizes", [[2, 16, 16]], "take up all of the 2 epochs"),
@@ -599,6 +599,20 @@ def test_bad_init_leaves_no_run_folder(root, tmp_path):
 def test_bad_settings(field, value, message):
     with pytest.raises(ReidlabError, match=message):
         dataclasses.replace(TINY, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("val_fraction", 0.2, "val_fraction=0.2 with model='idla_bn': a network of pairs has no"),
+        ("flip_test", True, "flip_test=True with model='idla_bn'"),
+        ("batch_size", 2, "two images each of two people or more"),
+        ("init", "imagenet", "Take none or run:<name>"),
+    ],
+)
+def test_bad_settings_of_pairs(field, value, message):
+    with pytest.raises(ReidlabError, match=message):
+        dataclasses.replace(RECIPES["pairs-modern"], **{field: value})
 
 
 def test_identities_need_batches_that_divide():

@@ -82,15 +82,23 @@ def test_hard_couples_come_together_and_first():
         assert len(set((pids[pairs.first] - 100).tolist())) == 5
 
 
-def test_the_ratio_grows_and_the_last_epochs_are_hard():
-    """Counted in every epoch: 1:1 up to 1:3, then hard negatives, as many as positives."""
-    objective = objective_of(negatives=[1.0, 3.0], hard_epochs=2, epochs=5)
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [
+        ("pairs", [3, 3, 3, 3, 3]),
+        ("growing-pairs", [1, 1.6, 2, 2.4, 3]),  # 7.5 and 12.5 pairs, rounded to even
+        ("hard-pairs", [3, 3, 3, 3, 1]),
+    ],
+)
+def test_negatives_of_each_epoch(sampler, expected):
+    """Counted: the recipe's number, up to it, or as many as positives in the last fifth."""
+    objective = objective_of(sampler=sampler, num_instances=3, epochs=5)
     objective.hard = np.array([[0, 1], [2, 3], [4, 5], [6, 7]])
     ratios = []
     for epoch in range(1, 6):
         batches = list(objective.batches(epoch, np.random.default_rng(epoch)))
         ratios.append(sum(len(pairs.rows) for pairs in batches) / (5 * len(batches)) - 1)
-    assert ratios == [1, 2, 3, 1, 1]
+    assert ratios == pytest.approx(expected)
 
 
 def test_loss_is_the_cross_entropy_of_the_two_outputs():
@@ -188,8 +196,8 @@ def test_a_short_training_tells_people_apart(name):
 
 def test_retraining_moves_the_last_layer_only():
     paper = dataclasses.replace(RECIPES["idla-paper"], batch_size=10, lr=0.05)
-    before, _ = train(dataclasses.replace(paper, hard_epochs=0, epochs=1), count=10)
-    after, objective = train(dataclasses.replace(paper, hard_epochs=1, epochs=2), count=10)
+    before, _ = train(dataclasses.replace(paper, sampler="pairs", epochs=4), count=10)
+    after, objective = train(dataclasses.replace(paper, epochs=5), count=10)
     first = before.state_dict()
     changed = {
         name for name, value in after.state_dict().items() if not torch.equal(value, first[name])
