@@ -1,11 +1,20 @@
 """Figures of corrupted images: the cells and pictures that they hold."""
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 
 from reidlab.data.corruptions import KINDS, SEVERITIES, corrupt
 from reidlab.plots import corruptions
+from reidlab.plots.style import use_style
+
+
+@pytest.fixture(autouse=True)
+def _in_style():
+    with matplotlib.rc_context():
+        use_style()
+        yield
 
 
 def texts(axes):
@@ -33,7 +42,7 @@ def test_grid_map_writes_each_cell_and_the_clean_score():
     )
     axes = corruptions.grid_map(cells).axes[0]
     assert texts(axes) == ["50", "5", "60", "21"], "kinds in the benchmark's order: snow, fog"
-    assert "clean 80.0" in axes.get_title()
+    assert "clean 80.0" in axes.get_title(loc="left")
     assert axes.images[0].get_clim() == (0, 80)
 
 

@@ -19,6 +19,13 @@ from reidlab.study.site import PICTURE, Site, table_html
 PROFILES = ["embedded", "market1501"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _results_of_the_repository():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("REIDLAB_RESULTS", raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory):
     """Profile -> the folder of its site, made of the results in the repository."""
