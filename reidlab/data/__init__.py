@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from reidlab.common import once, paths
 from reidlab.common.errors import DataError
 from reidlab.common.locks import alone
 from reidlab.common.progress import track
+from reidlab.data.readers.files import require_utf8
 from reidlab.data.table import Dataset, copies, make_table
 from reidlab.recipe.names import DATASETS, GENERATED, SPLITS, reader
 
@@ -91,6 +93,7 @@ def _folder(name: str, root: str | Path | None) -> Path:
             f"{name} needs its files: give root=, or set REIDLAB_DATA (make study DATA=...) "
             "to the folder that holds the official archive."
         )
+    require_utf8(os.fspath(chosen))
     return chosen
 
 

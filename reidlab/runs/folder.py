@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from reidlab.common.errors import StudyError
+from reidlab.common.errors import ReidlabError, StudyError
 from reidlab.common.files import read_json, replacing, sha256, write_json
 from reidlab.metrics.scores import Ranking
 from reidlab.models import build, size_of
@@ -145,6 +145,10 @@ def _read(file: Path, reader: Any) -> Any:
     """What a reader makes of a file; its own errors name neither file nor remedy."""
     try:
         found = reader(file)
+    except ReidlabError as error:
+        raise _damaged(file, "holds no JSON") from error
+    except FileNotFoundError as error:
+        raise _damaged(file, "is missing") from error
     except (OSError, ValueError, KeyError) as error:  # pyarrow's and pandas' are among them
         raise _damaged(file, f"cannot be read ({type(error).__name__}: {error})") from error
     if reader is read_json and not isinstance(found, dict):
@@ -164,12 +168,17 @@ def load_model(run: Run) -> nn.Module:
     """The run's network with its weights, in evaluation mode.
 
     Raises:
-        StudyError: the weights are not those that the run was evaluated with.
-        WeightsError: they are not here, or do not fit.
+        StudyError: the weights are not here, or not those that the run was evaluated with.
+        WeightsError: they do not fit.
     """
     file = run.path / WEIGHTS
     known = run.provenance.get("sha256", {}).get(WEIGHTS)
-    if known and file.exists() and sha256(file) != known:
+    if not file.exists():
+        raise StudyError(
+            f"{file} is not here: git does not keep it. Train the run again, with --weights: "
+            f"python -m reidlab run PROFILE {run.name} --weights."
+        )
+    if known and sha256(file) != known:
         raise _damaged(file, "belongs to another training")
     model = build(run.config["model"], **size_of(run.config))
     load_weights(model, file)

@@ -71,7 +71,7 @@ def test_a_damaged_file_is_named_with_the_remedy(finished, name, damage):
 @pytest.mark.parametrize("content", ["", '{"rank1": 1', "[1]", "nan?"])
 def test_json_that_is_none_is_named(finished, name, content):
     (finished / name).write_text(content)
-    with pytest.raises(StudyError, match=rf"{name} .*delete the folder"):
+    with pytest.raises(StudyError, match=rf"^\S+{name} (is not what|holds) .*delete the folder"):
         runs.load_run(finished)
 
 
@@ -85,6 +85,11 @@ def test_a_history_that_lost_a_row_and_weights_of_another_are_not_taken_for_the_
     with pytest.raises(StudyError, match=r"model.safetensors belongs to another training"):
         runs.load_model(run)
     runs.load_model(runs.load_run(finished))
+    (folder / runs.WEIGHTS).unlink()
+    with pytest.raises(
+        StudyError, match=r"model.safetensors is not here.*run PROFILE b --weights"
+    ):
+        runs.load_model(run)
     lines = (folder / "history.csv").read_text().splitlines()
     (folder / "history.csv").write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(StudyError, match=r"history.csv is not what the training has written"):

@@ -24,19 +24,32 @@ log = logging.getLogger(__name__)
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, struct.error)
 DAMAGE += (ValueError, IndexError, OverflowError, UnicodeError)
 
-#: How files begin that are called .zip and are none.
+UNPACK = "Unpack it into a folder, as 7-Zip can, and name the folder instead."
+FETCH = (
+    "It is truncated, damaged or not a zip: fetch it again and compare its size and sha256 with "
+    "the source's."
+)
+
+#: How files begin that are called .zip and are none: what they are, and what to do.
 NO_ZIPS = {
-    b"\x1f\x8b": "a gzip file, perhaps tar.gz",
-    b"BZh": "a bzip2 file, perhaps tar.bz2",
-    b"\xfd7zXZ": "an xz file, perhaps tar.xz",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"Rar!": "a RAR archive",
-    b"<": "a web page: the download gave a notice, quota or login page instead of the file",
-    b"version https://git-lfs": "a pointer of Git LFS: git lfs pull fetches the file",
+    b"\x1f\x8b": ("a gzip file, perhaps tar.gz", UNPACK),
+    b"BZh": ("a bzip2 file, perhaps tar.bz2", UNPACK),
+    b"\xfd7zXZ": ("an xz file, perhaps tar.xz", UNPACK),
+    b"7z\xbc\xaf": ("a 7z archive", UNPACK),
+    b"Rar!": ("a RAR archive", UNPACK),
+    b"<": (
+        "a web page: the download gave a notice, quota or login page instead of the file",
+        "Open the address in a browser and save the file that it offers.",
+    ),
+    b"version https://git-lfs": (
+        "a pointer of Git LFS",
+        "Run git lfs pull in the repository that it comes from.",
+    ),
 }
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 METHODS_UNREAD = {9: "deflate64", 93: "Zstandard", 95: "xz", 99: "AES"}
 LONGEST_NAME, LONGEST_PATH = 255, 3000  # bytes that file systems take
+DEEPEST = 100  # folders: few programs get along with more
 
 
 def unpack(archive: Path) -> Path:
@@ -102,24 +115,23 @@ def _named(archive: Path, info: zipfile.ZipInfo | None = None) -> Iterator[None]
     except DAMAGE as error:
         if getattr(error, "errno", None) in once.OF_THE_PLACE:
             raise
-        raise DataError(
-            f"{archive}{member} cannot be unpacked ({_reason(archive, error)}). It is truncated, "
-            "damaged or not a zip: fetch it again and compare its size and sha256 with the "
-            "source's."
-        ) from error
+        reason, remedy = _reason(archive, error)
+        raise DataError(f"{archive}{member} cannot be unpacked ({reason}). {remedy}") from error
 
 
-def _reason(archive: Path, error: Exception) -> str:
+def _reason(archive: Path, error: Exception) -> tuple[str, str]:
+    """What is wrong with a file that is no whole zip, and what to do."""
     with archive.open("rb") as file:
         start = file.read(100)
         file.seek(0)
         is_tar = not start.startswith(b"PK") and file.read(262)[257:] == b"ustar"
     if not start:
-        return "it is empty"
-    kinds = [what for magic, what in NO_ZIPS.items() if start.lstrip().startswith(magic)]
+        return "it is empty", FETCH
+    kinds = [kind for magic, kind in NO_ZIPS.items() if start.lstrip().startswith(magic)]
     if is_tar or kinds:
-        return f"it is {kinds[0] if kinds else 'a tar archive'}"
-    return str(error) or type(error).__name__
+        what, remedy = kinds[0] if kinds else ("a tar archive", UNPACK)
+        return f"it is {what}", remedy
+    return str(error) or type(error).__name__, FETCH
 
 
 def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
@@ -138,7 +150,7 @@ def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
 
 def _what_is_wrong(info: zipfile.ZipInfo) -> str:
     parts = info.filename.split("/")
-    if not parts[-1]:
+    if parts[-1] in ("", "."):
         return "a member without a name. It is damaged: fetch it again."
     if not parts[0] or ".." in parts or ":" in parts[0] or stat.S_ISLNK(info.external_attr >> 16):
         return (
@@ -153,7 +165,8 @@ def _what_is_wrong(info: zipfile.ZipInfo) -> str:
             "a folder, and name the folder instead."
         )
     longest = max(len(part.encode()) for part in parts)
-    if longest > LONGEST_NAME or len(info.filename) > LONGEST_PATH:
+    is_deep = len(parts) > DEEPEST or len(info.filename) > LONGEST_PATH
+    if longest > LONGEST_NAME or is_deep:
         return (
             f"whose name is too long for a file ({longest} bytes, {len(parts) - 1} folders deep). "
             "Repack it without that file."

@@ -27,6 +27,21 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def require_utf8(path: str) -> None:
+    """Refuse a path that no table can hold.
+
+    Raises:
+        DataError: it has bytes that are no UTF-8.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{printable(path)} has a name that is no UTF-8, so tables cannot hold it. "
+            "Rename it (convmv renames whole folders)."
+        ) from None
+
+
 def visible(folder: Path) -> list[Path]:
     """What a folder holds but for leftovers, sorted by name.
 
@@ -41,13 +56,7 @@ def _entries(folder: Path | str) -> Iterator[os.DirEntry[str]]:
     for entry in os.scandir(folder):
         if is_leftover(entry.name):
             continue
-        try:
-            entry.name.encode()
-        except UnicodeEncodeError:
-            raise DataError(
-                f"{printable(entry.path)} has a name that is no UTF-8, so tables cannot hold it. "
-                "Rename it (convmv renames whole folders)."
-            ) from None
+        require_utf8(entry.path)
         if not _is_something(entry):
             what = "a link to nothing" if entry.is_symlink() else "neither a file nor a folder"
             raise DataError(

@@ -9,6 +9,7 @@ are counted from 1.
 folder or zip in this layout.
 """
 
+import logging
 import re
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from reidlab.data.table import (
     make_table,
     split_counts,
 )
+
+log = logging.getLogger(__name__)
 
 SPLIT_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 NAME = re.compile(rf"(?P<pid>-1|{NUMBER})_c(?P<camera>{NUMBER}).*{IMAGE}", re.I | re.A)
@@ -104,6 +107,13 @@ def read_layout(name: str, folder: Path, published: dict[str, int], note: str = 
                 "and -1 junk, in the gallery only. Number people from 1 on, in all three folders; "
                 "take distractors and junk out of this one."
             )
+    if both := set(tables["train"].pid) & set(tables["query"].pid):
+        seen = (
+            f"{len(both)} of {tables['query'].pid.nunique()} people who are searched for are "
+            "trained on, too: scores say nothing about strangers."
+        )
+        log.warning("%s: %s", folder, seen)
+        note = f"{note} {seen}".strip()
     dataset = Dataset(name, **tables, fingerprint=fingerprint(tables), note=note)
     remedy = f'{RESTORE} Or load the folder as "market-layout" if it is meant to differ.'
     check_counts(name, folder, split_counts(dataset), published, remedy)

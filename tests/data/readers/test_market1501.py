@@ -1,6 +1,7 @@
 """Market-1501's layout: what is read, and what each bad folder says."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -225,6 +226,21 @@ def test_a_person_0_who_is_only_in_the_gallery_is_a_distractor(market_layout):
     folder = market_layout()
     renumbered("0001", "0000", "bounding_box_test")(folder)
     assert data.load("market-layout", folder).summary().distractors.tolist() == [0, 0, 4]
+
+
+def test_people_who_are_trained_on_and_searched_for_are_said(market_layout):
+    folder = market_layout()
+    assert not data.load("market-layout", folder).note
+    shutil.copy(first(folder), folder / "bounding_box_train")
+    note = data.load("market-layout", folder).note
+    assert re.match(r"1 of \d+ people who are searched for are trained on, too", note)
+
+
+def test_a_root_whose_name_is_no_utf8(market_layout, tmp_path):
+    folder = market_layout().rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    for root in (folder, folder / "query"):
+        with pytest.raises(DataError, match=r"/caf\\xe9.* has a name that is no UTF-8.*Rename"):
+            data.load("market-layout", root)
 
 
 def test_a_folder_in_a_folder_of_its_name(market_layout, tmp_path):
