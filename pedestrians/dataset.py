@@ -220,7 +220,7 @@ def is_whole(config: SyntheticConfig, root: Path) -> bool:
 
 
 def _says(record: Path, config: SyntheticConfig) -> bool:
-    return record.is_file() and record.read_text(encoding="utf-8") == _record(config)
+    return record.is_file() and record.read_bytes() == _record(config).encode()
 
 
 def generate(

@@ -52,8 +52,12 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
         scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def read_json(file: Path) -> Any:
+def read_json(file: Path, remedy: str) -> Any:
     """Read a JSON file.
+
+    Args:
+        file: that is there.
+        remedy: what to do where it is damaged, for the message.
 
     Raises:
         ReidlabError: it holds no JSON: it was cut or damaged.
@@ -61,7 +65,7 @@ def read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ReidlabError(f"{file} is damaged: it holds no JSON ({error}).") from error
+        raise ReidlabError(f"{file} is damaged: it holds no JSON ({error}). {remedy}") from error
 
 
 def sha256(file: Path) -> str:

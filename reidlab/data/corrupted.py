@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,8 @@ class CorruptedImages:
 
     Kept, they serve every network at every size: a file of the cache, named by kind, severity and
     seed, holds them at their own size, in Market-1501 a quarter of 256x128. It is the pixels of
-    one image after the other, then one line of JSON: what they are, and the size of each.
+    one image after the other, then one line of JSON: what they are, and size and CRC-32 of each.
+    No pixel is handed out unchecked.
 
     Args:
         frame: table with a ``path`` column.
@@ -69,12 +71,13 @@ class CorruptedImages:
             "version": VERSION,
             "images": cache_key(self.files, "corrupted"),
         }
-        name = f"{corruption}-v{VERSION}-{self.about['images']}.images"
+        name = f"{corruption}-v{VERSION}-{self.about['images']}.pixels"
         self.file = file or paths.cache() / "corrupted" / name
         if keep:
             once.make(self.file, self.file.is_file, self._write)
-        self._shapes = self._read_shapes() if self.file.is_file() else None
-        if self._shapes is not None:
+        self._shapes = None
+        if self.file.is_file():
+            self._shapes, self._checksums = self._read_index()
             self._ends = np.cumsum(self._shapes.prod(axis=1))
 
     def __len__(self) -> int:
@@ -90,12 +93,22 @@ class CorruptedImages:
         return torch.from_numpy(np.stack(list(images))).permute(0, 3, 1, 2)
 
     def image(self, number: int) -> np.ndarray:
-        """(H, W, 3) uint8: one corrupted image at its own size."""
+        """(H, W, 3) uint8: one corrupted image at its own size.
+
+        Raises:
+            DataError: an image that cannot be read; pixels that changed since they were written.
+        """
         if self._shapes is None:
             return self._corrupted(self.files[number])
         shape = self._shapes[number]
         start = int(self._ends[number] - shape.prod())
-        return np.fromfile(self.file, np.uint8, shape.prod(), offset=start).reshape(shape)
+        pixels = np.fromfile(self.file, np.uint8, shape.prod(), offset=start)
+        if zlib.crc32(pixels) != self._checksums[number]:
+            raise DataError(
+                f"{self.file} is damaged: it holds other pixels of {self.files[number]} than were "
+                "written there. Delete it; it is made again when it is needed."
+            )
+        return pixels.reshape(shape)
 
     def _resized(self, number: int) -> np.ndarray:
         image = self.image(number)
@@ -114,27 +127,30 @@ class CorruptedImages:
             lambda block: [self._corrupted(file) for file in self.files[block]],
             *(blocks, os.cpu_count() or 1),
         )
-        shapes = []
+        shapes, checksums = [], []
         with scratch.open("wb") as file:
             for images in track(made, "corrupt", len(blocks)):
                 shapes += [image.shape for image in images]
-                file.writelines(map(np.ascontiguousarray, images))
-            about = json.dumps(self.about | {"shapes": shapes}).encode()
+                whole = [np.ascontiguousarray(image) for image in images]
+                file.writelines(whole)
+                checksums += map(zlib.crc32, whole)
+            index = {"shapes": shapes, "checksums": checksums}
+            about = json.dumps(self.about | index).encode()
             file.write(about + len(about).to_bytes(8, "little"))
             file.flush()
             os.fsync(file.fileno())
         seconds = time.perf_counter() - start
         log.info("corrupted %d images (%s) in %.1f s", len(self), self.corruption, seconds)
 
-    def _read_shapes(self) -> np.ndarray:
-        """(N, 3) height, width and channels of each image."""
+    def _read_index(self) -> tuple[np.ndarray, list[int]]:
+        """(N, 3) height, width and channels of each image, and its CRC-32."""
         try:
             with self.file.open("rb") as file:
                 file.seek(-8, os.SEEK_END)
                 size = int.from_bytes(file.read(), "little")
                 file.seek(-8 - size, os.SEEK_END)
                 found = json.loads(file.read(size))
-                shapes = np.array(found.pop("shapes"))
+                shapes, checksums = np.array(found["shapes"]), found["checksums"]
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
                 f"{self.file} is no whole file of corrupted images ({error}). Delete it; it is "
@@ -150,4 +166,4 @@ class CorruptedImages:
                 f"{self.file} holds other images than asked for: {', '.join(differing)}. Delete "
                 "it, or name another file."
             )
-        return shapes
+        return shapes, checksums

@@ -316,10 +316,11 @@ def checked_features(query: FeatureSet, gallery: FeatureSet) -> tuple[Tensor, Te
 
 def _checked(features: Tensor, name: str) -> Tensor:
     values = torch.as_tensor(features)
-    if values.ndim != 2 or not values.is_floating_point():
+    dense = values.layout == torch.strided
+    if values.ndim != 2 or not values.is_floating_point() or not dense:
         raise ReidlabError(
-            f"{name}.features must be floats of shape (N, D), not {values.dtype} of shape "
-            f"{tuple(values.shape)}"
+            f"{name}.features must be dense floats of shape (N, D), not {values.dtype} of shape "
+            f"{tuple(values.shape)}{'' if dense else ', sparse: use to_dense()'}"
         )
     if values.numel() == 0:
         raise ReidlabError(f"{name} is empty: its features have shape {tuple(values.shape)}")
@@ -343,11 +344,17 @@ def checked_labels(images: FeatureSet, name: str, count: int) -> list[np.ndarray
         raise ReidlabError(f"{name} is empty: it has no pids")
     labels = []
     for field in ("pids", "camids"):
-        label = torch.as_tensor(getattr(images, field)).cpu().numpy()
+        label = getattr(images, field)
+        label = label.cpu().numpy() if isinstance(label, Tensor) else np.asarray(label)
         if label.shape != (count,):
             raise ReidlabError(
                 f"{name}.{field} has shape {label.shape}, but there are {count} images: one is "
                 "needed for each"
+            )
+        if label.dtype.kind not in "biuf":
+            raise ReidlabError(
+                f"{name}.{field} holds {label[0]!r} in row 0: identities and cameras are whole "
+                "numbers; number them"
             )
         with np.errstate(invalid="ignore"):  # NaN, which is told below
             whole = label.astype(np.int64)

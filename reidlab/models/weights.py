@@ -18,7 +18,7 @@ from torch import nn
 
 from reidlab.common import paths
 from reidlab.common.errors import ReidlabError, WeightsError
-from reidlab.common.files import replacing, sha256
+from reidlab.common.files import read_json, replacing, sha256
 from reidlab.models import variant
 from reidlab.models.checkpoint import read_weights, shorten
 from reidlab.recipe.init import Init
@@ -30,6 +30,7 @@ IMAGENET_CLASSES = 1000
 
 #: Weights that this project trained on its own generator and ships with the package.
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
+AGAIN = "Check the file out again."
 
 
 def initialise(
@@ -284,10 +285,7 @@ def _shipped_file(name: str) -> Path:
             f"only of {', '.join(names) or 'none'}; use one of those networks, or "
             "another init"
         )
-    expected, found = json.loads(note.read_text())["sha256"], sha256(file)
+    expected, found = read_json(note, AGAIN).get("sha256"), sha256(file)
     if found != expected:
-        raise WeightsError(
-            f"{file}: has sha256 {found}, but {note.name} says {expected}; check "
-            "the file out again"
-        )
+        raise WeightsError(f"{file}: has sha256 {found}, but {note.name} says {expected}. {AGAIN}")
     return file

@@ -11,6 +11,7 @@
 """
 
 import dataclasses
+import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -22,8 +23,8 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from reidlab.common.errors import ReidlabError, StudyError
-from reidlab.common.files import read_json, replacing, sha256, write_json
+from reidlab.common.errors import StudyError
+from reidlab.common.files import replacing, sha256, write_json
 from reidlab.metrics.scores import Ranking
 from reidlab.models import build, size_of
 from reidlab.models.weights import SHIPPED, load_weights
@@ -80,7 +81,7 @@ class Run:
 
         def config_of(name: str) -> dict[str, Any] | None:
             file = source_folder(self.path, name, self.seed) / "config.json"
-            return read_json(file) if file.is_file() else None
+            return read_part(file) if file.is_file() else None
 
         return lineage(self.config, config_of)
 
@@ -124,7 +125,7 @@ def load_run(folder: Path) -> Run:
             f"{folder} holds no finished run (no metrics.json). Train it: `make study`, or fit() "
             "with this folder, which resumes a run that was interrupted."
         )
-    provenance = _read(folder / "provenance.json", read_json)
+    provenance = read_part(folder / "provenance.json")
     for name, known in provenance.get("sha256", {}).items():
         file = folder / name
         if name == WEIGHTS and not file.exists():
@@ -133,26 +134,34 @@ def load_run(folder: Path) -> Run:
             raise _damaged(file, "is not what the training has written")
     return Run(
         path=folder,
-        config=_read(folder / "config.json", read_json),
-        history=_read(folder / "history.csv", pd.read_csv),
-        metrics=_read(folder / "metrics.json", read_json),
-        per_query=_read(folder / "per_query.parquet", _read_per_query),
+        config=read_part(folder / "config.json"),
+        history=read_part(folder / "history.csv"),
+        metrics=read_part(folder / "metrics.json"),
+        per_query=read_part(folder / "per_query.parquet"),
         provenance=provenance,
     )
 
 
-def _read(file: Path, reader: Any) -> Any:
-    """What a reader makes of a file; its own errors name neither file nor remedy."""
+def read_part(file: Path) -> Any:
+    """One file of a run folder: settings as a dictionary, tables as frames.
+
+    Raises:
+        StudyError: it is missing or damaged.
+    """
+    readers = {".csv": pd.read_csv, ".parquet": _read_per_query}
+    reader = readers.get(file.suffix, _read_settings)
     try:
-        found = reader(file)
-    except ReidlabError as error:
-        raise _damaged(file, "holds no JSON") from error
+        return reader(file)
     except FileNotFoundError as error:
         raise _damaged(file, "is missing") from error
     except (OSError, ValueError, KeyError) as error:  # pyarrow's and pandas' are among them
         raise _damaged(file, f"cannot be read ({type(error).__name__}: {error})") from error
-    if reader is read_json and not isinstance(found, dict):
-        raise _damaged(file, f"holds {type(found).__name__} where settings are expected")
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{type(found).__name__} where settings are expected")
     return found
 
 
@@ -200,14 +209,14 @@ def why_not_current(
     """
     if not (folder / "config.json").is_file():
         return None
-    found = _read(folder / "config.json", read_json)
+    found = read_part(folder / "config.json")
     # A field younger than the run has its default there: new fields start out neutral.
     found = dataclasses.asdict(TrainConfig()) | found
     asked = dataclasses.asdict(config)
     if changed := sorted(key for key in asked | found if asked.get(key) != found.get(key)):
         return f"other settings ({', '.join(changed)} differ)"
     if fingerprint and (folder / "provenance.json").is_file():
-        seen = _read(folder / "provenance.json", read_json).get("dataset_fingerprint")
+        seen = read_part(folder / "provenance.json").get("dataset_fingerprint")
         if seen and seen != fingerprint:
             return f"other images ({config.dataset} had fingerprint {seen}, now {fingerprint})"
     return None

@@ -19,10 +19,9 @@ import pandas as pd
 from scipy import stats
 
 from reidlab.common.errors import ReidlabError, StudyError
-from reidlab.common.files import read_json
 from reidlab.recipe.config import TrainConfig
 from reidlab.recipe.init import Init
-from reidlab.runs.folder import Run, source_folder
+from reidlab.runs.folder import Run, read_part, source_folder
 from reidlab.statistics.bootstrap import paired_difference
 
 #: Recipes by name, each with its finished runs, one a seed.
@@ -315,8 +314,8 @@ def training_of(run: Run) -> pd.DataFrame:
         folder = source_folder(folder, source, run.seed)
         if not (folder / "config.json").is_file():
             return run.history
-        config = read_json(folder / "config.json")
-    return run.history if folder == run.path else pd.read_csv(folder / "history.csv")
+        config = read_part(folder / "config.json")
+    return run.history if folder == run.path else read_part(folder / "history.csv")
 
 
 def score_table(runs: Runs) -> pd.DataFrame:

@@ -231,8 +231,12 @@ def _make_room(
     note = folder / RESTS_ON
     why = why_not_current(folder, config, _fingerprint(config.dataset))
     if not why and note.is_file():
-        before = json.loads(note.read_text())
-        if any(before.get(key, value) != value for key, value in rests_on.items()):
+        try:
+            before = json.loads(note.read_text(encoding="utf-8"))
+            differs = any(before.get(key, value) != value for key, value in rests_on.items())
+        except (ValueError, AttributeError):  # cut or damaged: nobody knows
+            differs = True
+        if differs:
             why = "other code or initial weights"
     if not why and needs_weights and is_complete(folder) and not (folder / WEIGHTS).is_file():
         why = "which only the scores are here"

@@ -148,7 +148,7 @@ class Decider:
         if not file.is_file():
             raise StudyError(f"{file} is missing: run {run.name} has no thresholds yet; {again}.")
         try:
-            decider = cls(run, **read_json(file))
+            decider = cls(run, **read_json(file, f"Delete it; {again} anew."))
         except TypeError as error:  # other fields
             raise StudyError(f"{file} holds no thresholds ({error}); {again} anew.") from error
         if (found := sha256(_weights(run))) != decider.weights_sha256:

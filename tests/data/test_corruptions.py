@@ -192,7 +192,7 @@ def test_corrupted_at_their_own_size_and_then_resized(frame, own_cache):
         blocks = [images.read(block) for block in images.blocks(2)]
         assert [len(block) for block in blocks] == [2, 2, 1]
         assert (np.concatenate(blocks) == np.stack(expected)).all()
-    (file,) = (own_cache / "corrupted").glob("*.images")
+    (file,) = (own_cache / "corrupted").glob("*.pixels")
     assert file.name.startswith("any-any-seed3-") and file == kept.file
 
 
@@ -221,6 +221,16 @@ def test_a_store_of_another_corruption_is_refused(frame, own_cache, tmp_path):
         file.write_bytes(broken)
         with pytest.raises(DataError, match="is no whole file of corrupted images"):
             CorruptedImages(frame, Corruption("fog", 2, seed=1), 96, 32)
+
+
+def test_changed_pixels_are_not_handed_out(frame, own_cache):
+    images = CorruptedImages(frame, Corruption("fog", 2), 96, 32)
+    content = bytearray(images.file.read_bytes())
+    content[images.image(0).size + 7] ^= 1
+    images.file.write_bytes(content)
+    images.image(0)
+    with pytest.raises(DataError, match=r"pixels is damaged: it holds other pixels of \S+1\.jpg"):
+        images.read(slice(0, 3))
 
 
 def test_what_fails_leaves_nothing(frame, own_cache):

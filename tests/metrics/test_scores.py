@@ -377,6 +377,14 @@ def test_no_valid_query_is_explained():
             lambda q, g: (q._replace(camids=q.camids * torch.nan), g),
             r"query.camids holds nan in row 0",
         ),
+        (
+            lambda q, g: (q._replace(pids=[f"person {pid}" for pid in q.pids]), g),
+            r"query.pids holds .*person \d.* in row 0.*number them",
+        ),
+        (
+            lambda q, g: (q, g._replace(features=g.features.to_sparse())),
+            r"gallery.features must be dense .*to_dense",
+        ),
     ],
 )
 def test_malformed_input_is_named(make, message):

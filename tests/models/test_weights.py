@@ -378,7 +378,7 @@ def test_synthetic_weights_are_checked_against_their_note(tmp_path, source, monk
     assert_refused(
         file,
         "sha256",
-        "check the file out again",
+        "Check the file out again",
         call=lambda m, _: start(m, "synthetic"),
     )
 

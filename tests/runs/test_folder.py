@@ -71,7 +71,9 @@ def test_a_damaged_file_is_named_with_the_remedy(finished, name, damage):
 @pytest.mark.parametrize("content", ["", '{"rank1": 1', "[1]", "nan?"])
 def test_json_that_is_none_is_named(finished, name, content):
     (finished / name).write_text(content)
-    with pytest.raises(StudyError, match=rf"^\S+{name} (is not what|holds) .*delete the folder"):
+    with pytest.raises(
+        StudyError, match=rf"^\S+{name} (is not what|cannot be read) .*delete the folder"
+    ):
         runs.load_run(finished)
 
 

@@ -73,9 +73,10 @@ def unpack_images(mat: Path, kind: str) -> pd.DataFrame:
         return pd.read_csv(target / "index.csv", dtype={"name": str})
 
     def whole() -> bool:
-        if not (target / "index.csv").is_file():
+        try:
+            return set(index()["name"]) <= {entry.name for entry in os.scandir(target)}
+        except (OSError, ValueError, KeyError):  # not there, or cut
             return False
-        return set(index().name) <= {entry.name for entry in os.scandir(target)}
 
     once.make(target, whole, lambda scratch: _unpack(mat, kind, scratch))
     return index().assign(path=lambda frame: [str(target / name) for name in frame.name])
