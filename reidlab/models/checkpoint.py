@@ -4,6 +4,7 @@ Files are read as tensors only: a pickle that asks for anything else is refused,
 it runs code.
 """
 
+import codecs
 import pickle
 import re
 import tarfile
@@ -11,6 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -28,7 +30,7 @@ PREFIXES = re.compile(r"^((module|model|_orig_mod)\.)+")
 
 #: First bytes of files that are no checkpoints -> what they are, and what to do.
 KINDS = {
-    rb"(?i)\s*<(!doctype|html|head|body|\?xml)": (
+    rb"\s*<[!?\w]": (
         "a web page",
         "a site sent it instead of the file, to ask for a sign-in or to say that a quota is used "
         "up; open the address in a browser and save the file that it offers",
@@ -172,6 +174,21 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
         ) from error
 
 
+#: How PyTorch's reader of tensors names the first thing in a pickle of protocol 4 or 5.
+FRAME = "Unsupported operand 149"
+
+
+def require_whole(opened: BinaryIO) -> None:
+    """Compare each member of a zip with its CRC-32, which PyTorch does not.
+
+    Raises:
+        zipfile.BadZipFile: other bytes than were written.
+    """
+    if opened.read(4) == b"PK\3\4" and (bad := zipfile.ZipFile(opened).testzip()):
+        raise zipfile.BadZipFile(f"the bytes of {bad} are not those that were written")
+    opened.seek(0)
+
+
 def _read_torch(file: Path, head: bytes) -> object:
     try:
         with (
@@ -180,6 +197,7 @@ def _read_torch(file: Path, head: bytes) -> object:
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")  # about pickle protocols; errors say enough
+            require_whole(opened)
             return torch.load(opened, map_location="cpu", weights_only=True)
     except Exception as error:  # of nearly any type, depending on where a file was cut
         # torch wraps the unpickler's own words in advice to switch its protection off.
@@ -194,6 +212,12 @@ def _read_torch(file: Path, head: bytes) -> object:
                 f"can run code ({reason}). If you trust its source, read it in PyTorch yourself "
                 "and save only its `state_dict` of tensors"
             )
+        elif reason.startswith(FRAME):
+            message = (
+                "was pickled with protocol 4 or later, of which PyTorch reads tensors only by "
+                "running code. Have it saved again by `torch.save(state_dict, file)`, without "
+                "`pickle_protocol`"
+            )
         else:
             message = (
                 f"cannot be read as a PyTorch checkpoint ({type(error).__name__}: "
@@ -206,6 +230,7 @@ def _kind(file: Path, head: bytes) -> tuple[str, str] | None:
     """What a file is that cannot be loaded, and what to do; None where nothing is known of it."""
     if not head:
         return "empty", "it is truncated or damaged, fetch it again"
+    head = head.removeprefix(codecs.BOM_UTF8)
     for start, found in KINDS.items():
         if re.match(start, head):
             return found

@@ -6,6 +6,7 @@ import logging
 import math
 import pickle
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from reidlab.evaluation.features import distances, of_model
 from reidlab.metrics.ranks import require_matches
 from reidlab.metrics.scores import FeatureSet, Ranking, evaluate
 from reidlab.models import build, size_of
+from reidlab.models.checkpoint import require_whole
 from reidlab.models.weights import initialise, save_weights
 from reidlab.recipe.config import TrainConfig
 from reidlab.recipe.init import Init
@@ -57,6 +59,7 @@ HISTORY = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accur
 HISTORY += ["rank1", "mAP", "train_seconds", "eval_seconds"]
 # What torch.load raises for a checkpoint that was cut, damaged or is something else.
 DAMAGED = (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.PickleError)
+DAMAGED += (zipfile.BadZipFile,)
 LOG_EVERY = 30  # seconds between progress lines within a long epoch
 # Steps between looks at the loss on an accelerator: a look waits for the device.
 LOOK_EVERY = 50
@@ -403,7 +406,9 @@ class _Training:
         if not file.is_file():
             return
         try:
-            state = torch.load(file, map_location=self.compute.device, weights_only=True)
+            with file.open("rb") as opened:
+                require_whole(opened)
+                state = torch.load(opened, map_location=self.compute.device, weights_only=True)
             why = self._not_mine(state)
         except DAMAGED as error:
             why = f"it cannot be read ({type(error).__name__})"

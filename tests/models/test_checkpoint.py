@@ -170,6 +170,8 @@ def packed(folder, form, members):
     ("content", "words"),
     [
         (b"<!DOCTYPE html><html><head><title>Virus scan warning</title>", "a web page"),
+        (b"\xef\xbb\xbf<!-- saved --><html>", "a web page"),
+        (b"<script>window.location = 'login'</script>", "a web page"),
         (b"\n<html><title>Google Drive - Quota exceeded</title></html>", "a web page"),
         (b"<HTML>" + b"<p>Quota exceeded</p>" * 500, "open the address in a browser"),
         (b'{"error": {"code": 403, "message": "forbidden"}}', "a text in JSON"),
@@ -238,6 +240,18 @@ def test_truncated_file(tmp_path, layout):
     content = file.read_bytes()
     for length in (0, 1, 9, 100, 1000, len(content) // 2, len(content) - 1):
         assert_told(written(tmp_path, content[:length], file.name), "truncated or damaged, fetch")
+
+
+def test_changed_bytes(tmp_path):
+    """PyTorch takes them for weights."""
+    content = bytearray(bytes_of({"weight": torch.arange(3000.0)}))
+    content[len(content) // 2] ^= 1
+    assert_told(written(tmp_path, content), "data/0 are not those that were written", "damaged")
+
+
+def test_a_late_pickle_protocol(tmp_path):
+    file = saved(tmp_path, STATE, pickle_protocol=4)
+    assert_told(file, "protocol 4 or later", "saved again by `torch.save(state_dict, file)`")
 
 
 class Evil:

@@ -107,7 +107,7 @@ def test_runs_that_take_hours_are_asked_for_and_not_trained_in_passing(small):
     assert weights.with_name("metrics.json").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("change", ["setting", "code", "start", "weights", "images"])
+@pytest.mark.parametrize("change", ["setting", "code", "start", "note", "weights", "images"])
 def test_a_run_makes_room_when_what_it_rests_on_has_changed(small, monkeypatch, change):
     study = small()
     folder = steps.run_folder("mine", "after", 2)
@@ -121,6 +121,8 @@ def test_a_run_makes_room_when_what_it_rests_on_has_changed(small, monkeypatch, 
     elif change == "start":
         note = json.loads((folder / steps.RESTS_ON).read_text())
         (folder / steps.RESTS_ON).write_text(json.dumps(note | {"start": "other"}))
+    elif change == "note":  # cut by a full disk
+        (folder / steps.RESTS_ON).write_text("")
     elif change == "weights":  # they are not in git: a fresh clone lacks them
         (folder / "model.safetensors").unlink()
     else:

@@ -35,6 +35,12 @@ def changed(file, name, value):
     torch.save(state | {name: value}, file)
 
 
+def flipped(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
 SPOILT = {
     "another rate": lambda file, other: shutil.copy(other(lr=0.01), file),
     "another seed": lambda file, other: shutil.copy(other(seed=3), file),
@@ -45,6 +51,7 @@ SPOILT = {
     "no number of threads": lambda file, other: without(file, "threads"),
     "cut": lambda file, other: file.write_bytes(file.read_bytes()[:1000]),
     "empty": lambda file, other: file.write_bytes(b""),
+    "a changed bit": lambda file, other: flipped(file),
     "a page": lambda file, other: file.write_text("<html>quota</html>"),
     "no dictionary": lambda file, other: torch.save([1, 2], file),
 }

@@ -229,6 +229,9 @@ def test_purged_images_are_restored(mat):
     Path(images.path[3]).unlink()
     assert cuhk03_mat.unpack_images(mat, "detected").equals(images)
     assert Path(images.path[3]).read_bytes() == content
+    for cut in ("", "name,pair\n1,"):
+        Path(images.path[3]).with_name("index.csv").write_text(cut)
+        assert cuhk03_mat.unpack_images(mat, "detected").equals(images)
 
 
 def test_fingerprint_is_of_the_pixels_not_of_the_machine(root, mat, tmp_path, monkeypatch):
