@@ -33,6 +33,9 @@ from reidlab.recipe.init import WORDS, Init, lineage
 #: What may be the name of a study, a run, a table or a figure: it becomes a file's name, a word of
 #: a command and a part of an address.
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+#: A figure's name holds a run's, so that of a run or profile is no longer than this.
+LONGEST = 80
+A_NAME = f"lower-case words joined by hyphens, {LONGEST} letters at most: my-run-2"
 
 #: The notebook that trains: executed for a run, it has that run's settings as parameters.
 TRAINING = "03-training"
@@ -130,6 +133,10 @@ class Study:
         self.name = ""
         self.description, self.keep, self.cell_timeout = description, keep, cell_timeout
         self.resources = dict(threads=threads, mem_mb=mem_mb, runtime=runtime, gpu=gpu)
+        for what, value in {**self.resources, "cell_timeout": cell_timeout}.items():
+            least = int(what != "gpu")
+            if type(value) is not int or value < least:
+                _fail(_where(), f"{what}={value!r}: expected a whole number from {least} on.")
         self.runs: dict[str, PlannedRun] = {}
         self.notebooks: dict[str, PlannedNotebook] = {}
 
@@ -157,8 +164,8 @@ class Study:
             StudyError: a name, setting, seed or start that does not exist or does not fit.
         """
         where = _where()
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            _fail(where, f"run {name!r}: expected lower-case words joined by hyphens: my-run-2.")
+        if not isinstance(name, str) or not is_name(name):
+            _fail(where, f"run {name!r}: expected {A_NAME}.")
         if name in self.runs:
             _fail(where, f"run {name!r} exists already: {self.runs[name].where}.")
         like_name, base = self._like(where, name, like)
@@ -333,9 +340,14 @@ def source_seed(seeds: Sequence[int], seed: int) -> int:
     return seed if seed in seeds else seeds[0]
 
 
+def is_name(name: str) -> bool:
+    """Whether a run or a profile may be called so."""
+    return NAME.fullmatch(name) is not None and len(name) <= LONGEST
+
+
 def study_names(folder: Path = paths.STUDIES) -> list[str]:
     """The studies that exist."""
-    return sorted(file.stem for file in folder.glob("*.py") if NAME.fullmatch(file.stem))
+    return sorted(file.stem for file in folder.glob("*.py") if is_name(file.stem))
 
 
 def load(name: str, folder: Path = paths.STUDIES) -> Study:
@@ -348,9 +360,11 @@ def load(name: str, folder: Path = paths.STUDIES) -> Study:
     Raises:
         StudyError: no such file, or a mistake in it; the message names file and line.
     """
-    if name not in (known := study_names(folder)):
-        raise StudyError(unknown("profile ", name, known))
     file = folder / f"{name}.py"
+    if name not in (known := study_names(folder)):
+        if is_name(name) or file.parent != folder or not file.is_file():
+            raise StudyError(unknown("profile ", name, known))
+        raise StudyError(f"studies/{file.name}: a profile's name is {A_NAME}. Rename the file.")
     found = [one for one in _execute(file).values() if isinstance(one, Study)]
     if len({id(one) for one in found}) != 1:
         raise StudyError(
@@ -370,8 +384,10 @@ def _execute(file: Path) -> dict[str, Any]:
         raise
     except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if getattr(error, "lineno", None) else _line(error, file)
-        raise StudyError(f"studies/{file.name}{line}: {error}") from error
-    except Exception as error:
+        if b"\0" in file.read_bytes():
+            error = "it is no text in UTF-8, as UTF-16 is not. Save it as UTF-8."
+        raise StudyError(f"studies/{file.name}{line}: {error}") from None
+    except (Exception, SystemExit) as error:
         message = f"{type(error).__name__}: {error}"
         raise StudyError(f"studies/{file.name}{_line(error, file)}: {message}") from error
     return space

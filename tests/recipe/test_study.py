@@ -114,7 +114,20 @@ def test_mistakes_name_file_line_and_remedy(tmp_path, line, old, new, complaint)
 
 @pytest.mark.parametrize(
     "name",
-    ["my_run", "Wide", "lr0.01", "my run", "../../../escaped", "..", "-n", "{name}", "a'b", "", 3],
+    [
+        "my_run",
+        "Wide",
+        "lr0.01",
+        "my run",
+        "../../../escaped",
+        "..",
+        "-n",
+        "{name}",
+        "a'b",
+        "",
+        3,
+        "r" * 81,
+    ],
 )
 def test_a_name_is_refused_that_could_not_become_a_file_or_a_word(tmp_path, name):
     with pytest.raises(StudyError, match=r"line 4: run .* lower-case words joined by hyphens"):
@@ -123,14 +136,27 @@ def test_a_name_is_refused_that_could_not_become_a_file_or_a_word(tmp_path, name
 
 def test_files_that_are_no_study_are_told(tmp_path):
     (tmp_path / "mine.py").write_bytes(GOOD.encode("utf-16"))
-    with pytest.raises(StudyError, match=r"studies/mine\.py"):
+    with pytest.raises(StudyError, match=r"studies/mine\.py: it is no text in UTF-8.* Save it"):
         load("mine", tmp_path)
+    with pytest.raises(StudyError, match=r"studies/mine\.py, line 1: SystemExit: 0"):
+        study_of(tmp_path, "raise SystemExit(0)\n")  # else a study that succeeds with nothing done
     with pytest.raises(StudyError, match="makes 0 studies; expected one"):
         study_of(tmp_path, "x = 1\n")
     (tmp_path / "zz & touch X.py").write_text(GOOD)
     assert study_names(tmp_path) == ["mine"]
+    with pytest.raises(StudyError, match=r"studies/zz & touch X\.py: .*Rename the file"):
+        load("zz & touch X", tmp_path)
     with pytest.raises(StudyError, match=r"profile 'embeded' is not known. Did you mean embedded"):
         load("embeded")
+
+
+@pytest.mark.parametrize(
+    ("setting", "least"),
+    [("threads=0", 1), ("mem_mb='4GB'", 1), ("cell_timeout=-1", 1), ("gpu=True", 0)],
+)
+def test_what_a_job_asks_for_is_checked_when_the_study_is_read(tmp_path, setting, least):
+    with pytest.raises(StudyError, match=rf"line 3: .*expected a whole number from {least} on"):
+        study_of(tmp_path, GOOD.replace('"d"', f'"d", {setting}'))
 
 
 def test_shipped_studies_are_those_of_the_readme():
