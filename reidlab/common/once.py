@@ -15,6 +15,7 @@ SCRATCH = ".making-"
 #: What the system says when a place is full, closed or no folder, whatever is put there.
 OF_THE_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 OF_THE_PLACE |= {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOSYS, errno.ENOLCK}
+OF_THE_PLACE |= {errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 @contextmanager
@@ -54,10 +55,10 @@ def make(
     Raises:
         DataError: no room or no rights; what ``write`` raises.
     """
-    if whole():
-        return
     folder = target.parent
     with place_named(folder):
+        if whole():
+            return
         folder.mkdir(parents=True, exist_ok=True)
         with alone(target, f"making {target}", wait=True):
             if whole():  # made while this process waited
@@ -66,7 +67,7 @@ def make(
             _sweep(folder)
             _remove(scratch)
             if shutil.disk_usage(folder).free < size:
-                raise OSError(errno.ENOSPC, f"no room for {size / 1e9:.1f} GB", str(folder))
+                raise OSError(errno.ENOSPC, f"no room for {size / 1e6:,.1f} MB", str(folder))
             try:
                 write(scratch)
                 _publish(scratch, target)

@@ -101,8 +101,8 @@ def _generated(name: str) -> Path:
     from pedestrians import CONFIGS, generate, is_whole
 
     config, place = CONFIGS[name], paths.cache() / "synthetic" / name
-    if not is_whole(config, place):
-        with once.place_named(place.parent):
+    with once.place_named(place.parent):
+        if not is_whole(config, place):
             place.parent.mkdir(parents=True, exist_ok=True)
             with alone(place, f"drawing {name}", wait=True):
                 generate(config, place, progress=lambda jobs, n: track(jobs, f"draw {name}", n))

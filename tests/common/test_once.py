@@ -125,7 +125,13 @@ def test_a_place_that_is_a_file_closed_or_full_is_named(tmp_path, monkeypatch):
             once.make(tmp_path / "y", lambda: False, fails(number))
     with pytest.raises(OSError, match="Input/output error"):  # no fault of the place's fullness
         once.make(tmp_path / "y", lambda: False, fails(errno.EIO))
+    deep = tmp_path / ("n" * 300) / "y"
+    for place in (Path("/proc/nobody/y"), deep):
+        with pytest.raises(
+            DataError, match=r"cannot be written: (No such file|File name too long)"
+        ):
+            once.make(place, place.exists, write_folder)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(once.shutil, "disk_usage", lambda _: usage._replace(free=1))
-    with pytest.raises(DataError, match=r"no room for 3\.0 GB"):
+    with pytest.raises(DataError, match=r"no room for 3,000\.0 MB"):
         once.make(tmp_path / "y", lambda: False, write_folder, size=3 * 10**9)

@@ -110,9 +110,9 @@ def _named(archive: Path, info: zipfile.ZipInfo | None = None) -> Iterator[None]
         yield
     except DataError:
         raise
-    except FileNotFoundError as error:
-        raise DataError(f"{archive} does not exist. Check the path.") from error
     except DAMAGE as error:
+        if not archive.exists():
+            raise DataError(f"{archive} does not exist. Check the path.") from error
         if getattr(error, "errno", None) in once.OF_THE_PLACE:
             raise
         reason, remedy = _reason(archive, error)

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from reidlab.common import once
 from reidlab.common.errors import DataError
+from reidlab.common.files import replacing
 from reidlab.data.image import oriented_size
 from reidlab.data.readers.files import visible
 from reidlab.data.readers.layouts import Layout, find
@@ -222,8 +222,8 @@ def make_csv(folder: str | Path, out: str | Path | None = None, seed: int = 0) -
     rows = split(folder, images, seed)
     rows["path"] = [Path(os.path.relpath(path, out.parent)).as_posix() for path in rows.path]
     rows = rows if rows.camid.any() else rows.drop(columns="camid")
-    with once.place_named(out):
-        rows.to_csv(out, index=False)
+    with replacing(out) as scratch:
+        rows.to_csv(scratch, index=False)
     return out
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from reidlab import data, study
 from reidlab.common import paths
-from reidlab.common.errors import DataError
+from reidlab.common.errors import DataError, ReidlabError
 from reidlab.data.readers.own import make_csv
 from reidlab.metrics.scores import FeatureSet, evaluate
 from reidlab.plots.style import PRIVATE
@@ -242,6 +242,12 @@ def test_half_of_the_people_are_searched_for(photographs):
             person, camera = Path(row.path).parts[-3:-1]
             assert row.pid == 1 + PEOPLE.index(person)
             assert row.camid == 1 + ["door", "yard"].index(camera)
+
+
+def test_a_csv_that_cannot_be_written_is_named(photographs):
+    folder = photographs(without_cameras())
+    with pytest.raises(ReidlabError, match=r"/proc/mine/own\.csv could not be written"):
+        make_csv(folder, "/proc/mine/own.csv")
 
 
 def test_people_without_cameras(photographs):
