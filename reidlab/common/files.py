@@ -1,11 +1,13 @@
 """Files that are whole or absent: writing at once, reading, hashing."""
 
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +26,44 @@ def replacing(file: Path) -> Iterator[Path]:
     >>> with replacing(Path(tempfile.gettempdir()) / "a.txt") as scratch:
     ...     _ = scratch.write_text("whole")
     """
+    prefix = f".writing-{file.stem}-"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{file.stem}-", suffix=file.suffix, dir=file.parent
-        )
-        os.close(handle)
+        _sweep(file.parent, prefix, file.suffix)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=file.suffix, dir=file.parent)
         scratch = Path(name)
         try:
+            _is_free(handle)
             yield scratch
             umask = os.umask(0)
             os.umask(umask)
             scratch.chmod(0o666 & ~umask)  # mkstemp's files are for their owner alone
             os.replace(scratch, file)
         finally:
+            os.close(handle)
             scratch.unlink(missing_ok=True)
     except OSError as error:
         raise ReidlabError(
             f"{file} could not be written: {error}. See that the disk has room and that its "
             "folder may be written to; then run the same command again."
         ) from error
+
+
+def _sweep(folder: Path, prefix: str, suffix: str) -> None:
+    """Take away what killed writers of a file have left: scratch that nobody holds."""
+    for scratch in folder.glob(f"{glob.escape(prefix)}????????{glob.escape(suffix)}"):
+        with suppress(OSError), scratch.open() as opened:
+            if _is_free(opened.fileno()):
+                scratch.unlink()
+
+
+def _is_free(handle: int) -> bool:
+    """Hold an open file, unless another process does, until it is closed or its holder dies."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held, or on a disk that has no locks
+        return False
+    return True
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
