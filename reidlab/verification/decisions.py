@@ -297,7 +297,11 @@ def _pixels(image: ImageLike, name: str, height: int, width: int) -> Tensor:
             )
         try:
             rgb = as_rgb(image, name)
-        except OSError as error:  # opened, but cut short
-            raise DataError(f"{name} cannot be read as an image ({error})") from error
+        except DataError:
+            raise
+        except Exception as error:  # opened, but cut short; Pillow raises nearly anything
+            raise DataError(
+                f"{name} cannot be read as an image ({error}). Open a whole copy of it."
+            ) from error
         pixels = np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)

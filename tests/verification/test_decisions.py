@@ -202,6 +202,14 @@ def test_bad_images_are_named(run, tmp_path):
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="b cannot be read"):
         decider.decide(good, Image.open(tmp_path / "cut.jpg"), 0.3)
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    first, rest, *more = (tmp_path / "noise.png").read_bytes().split(b"IDAT")[1:]
+    head = (tmp_path / "noise.png").read_bytes().partition(b"IDAT")[0]
+    damaged = head + b"IDAT" + first + b"\1\2\3\4" + rest + b"".join(more)
+    (tmp_path / "noise.png").write_bytes(damaged)
+    with pytest.raises(DataError, match=r"a cannot be read .*broken PNG.*a whole copy"):
+        decider.decide(Image.open(tmp_path / "noise.png"), good, 0.3)
 
 
 def test_a_network_that_gives_nan_is_named(run):

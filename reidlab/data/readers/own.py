@@ -149,10 +149,9 @@ def _read(file: Path) -> pd.DataFrame:
 
 def _path(folder: Path, path: str) -> str:
     """A whole path; é in a file's name may be written otherwise than in the CSV."""
-    for form in ("NFC", "NFD"):
-        if (file := folder / unicodedata.normalize(form, path)).is_file():
-            return str(file)
-    return str(folder / path)
+    forms = [path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))]
+    there = (file for form in forms if (file := folder / form).is_file())
+    return str(next(there, folder / path))
 
 
 def _numbers(labels: pd.Series) -> pd.Series:

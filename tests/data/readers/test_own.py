@@ -155,6 +155,20 @@ def test_a_name_is_one_name_however_its_accent_is_written(table, tmp_path):
     assert valid_queries(data.load("own", out)) == 1
 
 
+def test_two_folders_whose_names_differ_in_the_accents_form_alone(photographs):
+    """As a Mac and a Windows machine leave them on one disk: two folders, one person."""
+    composed, decomposed = (unicodedata.normalize(form, "André") for form in ("NFC", "NFD"))
+    people = without_cameras()
+    folder = photographs(people)
+    first, second = sorted(folder.iterdir())[:2]
+    first.rename(folder / composed)
+    second.rename(folder / decomposed)
+    dataset = data.load("own", make_csv(folder))
+    images = pd.concat(dataset.splits().values())
+    assert images.path.is_unique and len(images) == sum(1 for _ in folder.glob("*/*"))
+    assert images.pid.nunique() == len({*folder.iterdir()}) - 1
+
+
 def test_where_it_may_be_and_who_wrote_it(table, tmp_path, own_cache):
     expected = data.load("own", table(*WHOLE))
     for encoding in ("utf-8-sig", "utf-8"):
