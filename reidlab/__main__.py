@@ -1,6 +1,7 @@
 """The study from a terminal: ``python -m reidlab VERB``, also installed as ``reidlab``."""
 
 import argparse
+import errno
 import importlib
 import logging
 import os
@@ -10,6 +11,7 @@ from typing import Any
 
 from reidlab.common.errors import ReidlabError
 from reidlab.common.lifeline import end_with_study
+from reidlab.common.once import OF_THE_PLACE
 from reidlab.recipe.study import PlannedRun, load, study_names
 
 #: Verb -> what it does. Work and arguments are those of the functions below, or of a module.
@@ -55,6 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `reidlab plan NAME | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # full, closed or no folder; a file that is not there is a mistake
+        if error.errno not in OF_THE_PLACE - {errno.ENOENT}:
+            raise
+        sys.stderr.write(
+            f"\nError: {error.filename or 'a file'}: {error.strerror}. See that the disk has room "
+            "and that its folder may be written to; then run the same command again.\n"
+        )
+        return 1
 
 
 def _arguments(verb: str, parser: argparse.ArgumentParser) -> None:

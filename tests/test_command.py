@@ -32,6 +32,15 @@ def test_mistakes_are_one_clear_error(arguments, complaint, capsys):
     assert said.startswith("\nError: ") and complaint in said and "Traceback" not in said
 
 
+def test_results_that_cannot_be_written_are_one_clear_error(tmp_path, monkeypatch, capsys):
+    (tmp_path / "results").write_text("a file, as a link that was copied from elsewhere")
+    monkeypatch.setenv("REIDLAB_RESULTS", str(tmp_path / "results"))
+    for arguments in (["report", "smoke"], ["study", "smoke"]):
+        assert main(arguments) == 1
+        said = capsys.readouterr().err
+        assert f"Error: {tmp_path}/results/smoke: Not a directory. See that" in said
+
+
 def test_plan_alone_lists_the_studies(capsys):
     assert main(["plan"]) == 0
     assert "embedded " in capsys.readouterr().out

@@ -78,7 +78,10 @@ def fit(
     """Train a network, evaluate it on query and gallery, and leave a run folder.
 
     A folder that already holds this run is read, not trained again; a run that was interrupted
-    goes on after its last finished epoch and ends with the same numbers.
+    goes on after its last finished epoch and ends with the same numbers. So does a training that
+    is repeated, on the same kind of processor and with as many threads (its provenance tells both;
+    a resumed one keeps its number): sums are rounded otherwise elsewhere, and from there on it is
+    another training, as with another seed.
 
     Args:
         config: what to do.
