@@ -27,6 +27,7 @@ VERBS = {
     "rescore": "score a run in another way: another distance, normalised, re-ranked",
     "corrupt": "score a run on corrupted images, as Market-1501-C does; kept in its folder",
     "export": "write a network as an ONNX file, checked against PyTorch",
+    "search": "rank a folder of your own pictures for one or more of them: a sheet and a CSV",
     "photographs": "look for pictures of people in what git keeps; --staged: would commit",
     "refresh": "re-execute the source notebooks in place, to renew their saved outputs",
     "readme": "write the tables of README.md and docs/ anew from results/",
@@ -70,6 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     if verb in ("rescore", "export"):
         _module(f"evaluation.{verb}").add_arguments(parser)
+    elif verb == "search":
+        _module(f"pictures.{verb}").add_arguments(parser)
     elif verb == "own":
         parser.add_argument("folder", help="with a folder for each person")
         parser.add_argument("out", nargs="?", help="the list; default: own.csv beside the folder")
@@ -107,6 +110,8 @@ def _carry_out(given: argparse.Namespace) -> int | None:
         return _say(_module("data.readers.own").make_csv(given.folder, given.out))
     if given.verb == "export":
         return _module("evaluation.export").run(given)
+    if given.verb == "search":
+        return _module(f"pictures.{given.verb}").run(given)
     if given.verb == "photographs":
         count = _module("study.photographs").require_none(given.staged)
         return _say(f"{count} files: no photograph of a person")

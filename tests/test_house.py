@@ -21,9 +21,10 @@ MAY_IMPORT = {
     "evaluation": "common recipe data models metrics runs statistics",
     "training": "common recipe data models losses metrics runs evaluation",
     "verification": "common recipe data models metrics runs evaluation",
+    "pictures": "common recipe data models metrics runs evaluation verification",
     "plots": "common recipe losses data metrics statistics evaluation verification",
     "study": "common recipe data models metrics runs evaluation training statistics plots",
-    "__main__": "common recipe data evaluation study",
+    "__main__": "common recipe data evaluation pictures study",
 }
 FILES = sorted(
     [*(paths.ROOT / "reidlab").rglob("*.py"), *(paths.ROOT / "pedestrians").rglob("*.py")]

@@ -1,0 +1,1 @@
+"""One's own pictures: searched with any network of the study, two of them compared."""
