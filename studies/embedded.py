@@ -111,6 +111,7 @@ study.notebook(
         "from random weights": "a-none",
         "from the shipped weight": "a-synthetic",
         "from the other set": "b-to-a",
+        "re-ranked": "a-none",
     },
     severities=[1, 3, 5],
     people=0.1,

@@ -95,7 +95,7 @@ study.notebook("12-claims")
 study.notebook(
     "17-corruptions",
     run="a-none",
-    rows={"from random weights": "a-none", "from the other set": "b-to-a"},
+    rows={"from random weights": "a-none", "from the other set": "b-to-a", "re-ranked": "a-none"},
     repeats=2,
     row_repeats=2,
     severities=[3],

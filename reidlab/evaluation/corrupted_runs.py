@@ -10,7 +10,7 @@ import functools
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -83,7 +83,10 @@ def grid(run: Run, people: float = 0.1, severities: Sequence[int] = SEVERITIES) 
 
 
 def comparison(
-    rows: Mapping[str, Sequence[Run]], repeats: int = 10, score: str = "mAP"
+    rows: Mapping[str, Sequence[Run]],
+    repeats: int = 10,
+    score: str = "mAP",
+    reranked: Collection[str] = (),
 ) -> pd.DataFrame:
     """Clean scores of recipes beside those on corrupted images, and what each changes.
 
@@ -92,6 +95,7 @@ def comparison(
             held against, seed by seed.
         repeats: of :func:`protocol`.
         score: which one is compared, with query and gallery corrupted.
+        reranked: labels of rows that are ranked by k-reciprocal neighbours.
 
     Returns:
         One row a recipe: label, run, seeds; repeats; train_accuracy, the final one in percent;
@@ -103,7 +107,8 @@ def comparison(
     """
     table, each = [], {}
     for label, runs in rows.items():
-        found = pd.concat([_scores(run, repeats) for run in runs], keys=[run.seed for run in runs])
+        scores = [_scores(run, repeats, label in reranked) for run in runs]
+        found = pd.concat(scores, keys=[run.seed for run in runs])
         each[label] = found
         row = {"label": label, "run": runs[0].name, "seeds": len(runs), "repeats": repeats}
         row["train_accuracy"] = found["train_accuracy"].mean()
@@ -131,9 +136,9 @@ def comparison(
     return frame
 
 
-def _scores(run: Run, repeats: int) -> pd.DataFrame:
+def _scores(run: Run, repeats: int, reranked: bool) -> pd.DataFrame:
     """Of one training: score, setting, mean and std over the repeats, and its train_accuracy."""
-    table = protocol(run, repeats)
+    table = protocol(run, repeats, reranked)
     found = robustness.over_repeats(table[(table.by == "all") & (table.seed < repeats)])
     accuracy = seeds.training_of(run)["train_accuracy"]
     return found.assign(train_accuracy=accuracy.iloc[-1] if len(accuracy) else math.nan)
@@ -149,9 +154,9 @@ def _paired(first: pd.DataFrame, second: pd.DataFrame, score: str) -> list[pd.Se
     return [one[common] for one in means]
 
 
-def is_measured(run: Run) -> bool:
+def is_measured(run: Run, reranked: bool = False) -> bool:
     """Whether a run's folder holds the protocol's scores of its own weights."""
-    return _read(run, PROTOCOL, {}) is not None
+    return _read(run, RERANKED if reranked else PROTOCOL, {}) is not None
 
 
 def _kept(

@@ -101,8 +101,9 @@ def test_rows_are_held_against_the_first_seed_by_seed(monkeypatch):
         lambda run: pd.DataFrame({"train_accuracy": [1.0, run.accuracy]}),
     )
 
-    def protocol(run, _repeats):
-        rows = [("all", "both", seed, v, v, v) for seed, v in enumerate(both[run.name][run.seed])]
+    def protocol(run, _repeats, reranked):
+        values = both["better" if reranked else run.name][run.seed]
+        rows = [("all", "both", seed, v, v, v) for seed, v in enumerate(values)]
         rows.append(("all", "clean", -1, 50.0, 50.0, 50.0))
         return pd.DataFrame(rows, columns=["by", "setting", "seed", "rank1", "mAP", "mINP"])
 
@@ -119,6 +120,10 @@ def test_rows_are_held_against_the_first_seed_by_seed(monkeypatch):
     assert better.p_holm == pytest.approx(test.pvalue) and better.verdict == "gain"
     assert table.loc["once", "difference"] == 20.0
     assert table.loc["once", "verdict"] == "not shown: too few seeds"
+    again = corrupted_runs.comparison(
+        {"base": runs_of["base"], "again": runs_of["base"]}, 2, reranked=["again"]
+    )
+    assert again["difference"][1] == pytest.approx(2.0) and again["run"][1] == "base"
     runs_of["better"] = [one._replace(accuracy=94.0) for one in runs_of["better"]]
     table = corrupted_runs.comparison(runs_of, 2).set_index("label")
     assert table.loc["better", "verdict"] == "not shown: not converged"
