@@ -113,6 +113,7 @@ study.notebook(
         "from the other set": "b-to-a",
         "re-ranked": "a-none",
     },
+    reranked=["re-ranked"],
     severities=[1, 3, 5],
     people=0.1,
 )

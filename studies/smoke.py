@@ -96,6 +96,7 @@ study.notebook(
     "17-corruptions",
     run="a-none",
     rows={"from random weights": "a-none", "from the other set": "b-to-a", "re-ranked": "a-none"},
+    reranked=["re-ranked"],
     repeats=2,
     row_repeats=2,
     severities=[3],
