@@ -172,7 +172,11 @@ def render(config: SyntheticConfig, shot: Shot) -> bytes:
     return compose(place, person, pose, float(yaw), box, rng, (x, row), config.clutter)
 
 
-def _record(config: SyntheticConfig) -> str:
+def record(config: SyntheticConfig) -> str:
+    """What tells one generated data set from another: its config and the generator's version.
+
+    Not its bytes: processors round differently, and a JPEG here and there differs in size.
+    """
     return json.dumps({"generator_version": GENERATOR_VERSION, **asdict(config)}, indent=2) + "\n"
 
 
@@ -219,8 +223,8 @@ def is_whole(config: SyntheticConfig, root: Path) -> bool:
     return _says(Path(root) / _RECORD, config) and not _missing(config, Path(root))
 
 
-def _says(record: Path, config: SyntheticConfig) -> bool:
-    return record.is_file() and record.read_bytes() == _record(config).encode()
+def _says(file: Path, config: SyntheticConfig) -> bool:
+    return file.is_file() and file.read_bytes() == record(config).encode()
 
 
 def generate(
@@ -250,12 +254,12 @@ def generate(
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.with_name(f".{root.name}.drawing")):
-        record, begun = root / _RECORD, root / _PARTS / _RECORD
-        if not _says(record, config) and not _says(begun, config):
+        finished, begun = root / _RECORD, root / _PARTS / _RECORD
+        if not _says(finished, config) and not _says(begun, config):
             shutil.rmtree(root, ignore_errors=True)
         for name in (*FOLDERS, _PARTS):
             (root / name).mkdir(parents=True, exist_ok=True)
-        begun.write_text(_record(config), encoding="utf-8")
+        begun.write_text(record(config), encoding="utf-8")
         missing = _missing(config, root)
         shots = [shot for shot in plan(config) if shot.path in missing]
         # Runs of one camera keep that camera's scene in a worker's cache.
@@ -265,6 +269,6 @@ def generate(
         jobs = [(config, root, shots[i : i + 50]) for i in range(0, len(shots), 50)]
         done = _draw_all(jobs, workers)
         deque(progress(done, len(jobs)) if progress else done, maxlen=0)
-        os.replace(begun, record)
+        os.replace(begun, finished)
         shutil.rmtree(root / _PARTS)
     return root

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import os
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +31,8 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
         DataError: an unknown name, or data that are absent or not what they should be.
     """
     dataset = _reader(name).load(name, _folder(name, root))
+    if name in GENERATED:
+        dataset = dataclasses.replace(dataset, fingerprint=_fingerprint(name))
     if not dataset.has_cameras and (same := copies(dataset.query, dataset.gallery)):
         note = (
             f"{same} of {len(dataset.query)} query images lie in the gallery, too, byte for byte: "
@@ -41,15 +44,22 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
 
 @functools.cache
 def fingerprint_here(name: str, root: Path | None) -> str | None:
-    """Fingerprint of a data set that is on this machine; None where nothing is there yet.
+    """Fingerprint of a data set that is on this machine; None where nothing is there.
+
+    Generated people are on every machine: they are drawn when they are needed.
 
     Raises:
         DataError: what is there is not what it should be.
     """
-    if name not in GENERATED:
-        return load(name, root).fingerprint if root else None
-    drawn = (paths.cache() / "synthetic" / name / "config.json").is_file()
-    return load(name).fingerprint if drawn else None
+    if name in GENERATED:
+        return _fingerprint(name)  # wherever it is drawn
+    return load(name, root).fingerprint if root else None
+
+
+def _fingerprint(name: str) -> str:
+    from pedestrians import CONFIGS, record
+
+    return hashlib.sha256(record(CONFIGS[name]).encode()).hexdigest()[:16]
 
 
 def locate(name: str, root: str | Path | None = None) -> Path:

@@ -28,7 +28,8 @@ class Dataset:
         train: images to learn from; columns ``path`` (absolute, str), ``pid``, ``camid`` (int).
         query: the probes, same columns.
         gallery: what is searched, same columns; distractors (pid 0) stay, junk (pid -1) does not.
-        fingerprint: hash over split, file name and size of every image.
+        fingerprint: hash over split, file name and size of every image; of generated people over
+            what they are drawn from.
         has_cameras: False where nobody knows the camera of an image. Then every image has a
             ``camid`` of its own, and ranking goes without the same-camera rule:
             ``evaluate(..., same_camera_rule=dataset.has_cameras)``.

@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _shipped() -> Network:
-    note = read_json(SHIPPED.with_suffix(".json"))
+    note = read_json(SHIPPED.with_suffix(".json"), "Check the file out again.")
     model = note["config"]["model"]
     return _of_torch(
         f"{model}, the shipped weight, which has seen generated people only",
@@ -117,7 +117,7 @@ def _run(folder: Path) -> Network:
             f"{folder} holds no finished run (no metrics.json). Name the folder of one, such as "
             "results/<profile>/runs/<run>/seed-0."
         )
-    config = read_json(folder / "config.json")
+    config = read_json(folder / "config.json", "Delete the run's folder; it is trained again.")
 
     def load() -> Any:
         from reidlab.runs.folder import load_model, load_run
