@@ -141,6 +141,9 @@ study.run("help-synthetic", base, start="synthetic", **once)
 small = dict(start="none", height=64, width=32, pad=3)
 for name in ("osnet_x0_25", "mobilenet_v3_large", "mspf_x0_25"):
     study.run(f"help-64-{name.split('_')[0]}", base, model=name, **small, **once)
+# A network of pairs scores 1,300 of them a second and core, and the whole test set has 53 million.
+study.run("help-idla", "pairs-modern", dataset="market1501-twentieth", epochs=150, eval_every=150)
+study.run("help-none-twentieth", "help-none", dataset="market1501-twentieth")
 adamw = dict(optimizer="adamw", lr=1e-3, schedule="onecycle")
 for name in ("osnet_x0_25", "resnet50"):
     study.run(f"help-adamw-{name.split('_')[0]}", base, model=name, **adamw, **small, **once)
@@ -332,6 +335,8 @@ study.notebook(
         "64x32, random weights: MobileNetV3-Large": "help-64-mobilenet",
         "64x32, random weights, AdamW: OSNet x0.25": "help-adamw-osnet",
         "64x32, random weights, AdamW: ResNet50": "help-adamw-resnet50",
+        "a twentieth, random weights: OSNet x0.25": "help-none-twentieth",
+        "a twentieth, random weights: IDLA": "help-idla",
     },
     reranked=["re-ranked"],
     repeats=10,

@@ -21,6 +21,7 @@ from reidlab.common.errors import StudyError
 from reidlab.common.files import replacing, sha256
 from reidlab.data.corrupted import VERSION
 from reidlab.data.corruptions import SEVERITIES
+from reidlab.data.holdout import some_people
 from reidlab.evaluation import robustness
 from reidlab.evaluation.features import distances, of_model
 from reidlab.metrics.rerank import rerank
@@ -69,7 +70,7 @@ def grid(run: Run, people: float = 0.1, severities: Sequence[int] = SEVERITIES) 
 
     Args:
         run: a finished run.
-        people: share of them, see :func:`reidlab.evaluation.robustness.some_people`.
+        people: share of them, see :func:`reidlab.data.holdout.some_people`.
         severities: a few of them, where all take too long.
 
     Returns:
@@ -225,7 +226,7 @@ def _made_by(run: Run) -> tuple[robustness.Features, Callable[..., str | Iterato
 
 
 def _grid(run: Run, people: float, severities: Sequence[int]) -> pd.DataFrame:
-    dataset = robustness.some_people(data.load(run.config["dataset"]), people)
+    dataset = some_people(data.load(run.config["dataset"]), people)
     features, distance = _made_by(run)
     clean = robustness.random_protocol(features, dataset, [], distance)
     cells = robustness.grid(features, dataset, severities=severities, distance=distance)

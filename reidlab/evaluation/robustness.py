@@ -9,7 +9,6 @@ All results are of one shape, a row for each search, so that every table is a `s
 rows by some columns.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -18,7 +17,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from reidlab.common.errors import ReidlabError
 from reidlab.data.corruptions import KINDS, SEVERITIES, Corruption
 from reidlab.data.table import Dataset
 from reidlab.metrics.scores import FeatureSet, evaluate
@@ -84,7 +82,8 @@ def grid(
 ) -> pd.DataFrame:
     """Query and gallery all of one kind and severity, for every pair of them.
 
-    A cell costs the features of query and gallery; see `some_people` for a smaller set.
+    A cell costs the features of query and gallery; see :func:`reidlab.data.holdout.some_people`
+    for a smaller set.
 
     Returns:
         Rows as of `random_protocol`, setting ``both``.
@@ -97,29 +96,6 @@ def grid(
             what = corruption.drawn(dataset.query.path)
             searches.append(_searches(*pair, dataset, distance, what, setting="both", seed=seed))
     return pd.concat(searches, ignore_index=True)
-
-
-def some_people(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
-    """A share of the people that are searched for, and of all others in the gallery.
-
-    Every person keeps all images, so a search has its true matches, among fewer wrong ones.
-    Scores are higher than on the whole set, and comparable with those of the same share and seed.
-
-    Raises:
-        ReidlabError: a share that is not above 0 and up to 1.
-    """
-    if not 0 < share <= 1:
-        raise ReidlabError(f"share={share}: expected more than 0, and 1 at most.")
-    rng = np.random.default_rng(seed)
-    pids = np.unique(dataset.query.pid)
-    kept = rng.choice(pids, max(1, round(share * len(pids))), replace=False)
-    others = ~dataset.gallery.pid.isin(pids)
-    own = dataset.gallery.pid.isin(kept) | (others & (rng.random(len(dataset.gallery)) < share))
-    return dataclasses.replace(
-        dataset,
-        query=dataset.query[dataset.query.pid.isin(kept)].reset_index(drop=True),
-        gallery=dataset.gallery[own].reset_index(drop=True),
-    )
 
 
 def scores(searches: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:

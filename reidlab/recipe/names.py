@@ -76,6 +76,7 @@ PAIR_MODELS = {"idla": "idla", "idla_bn": "idla", "fpnn": "fpnn", "fpnn_bn": "fp
 #: splits is known with the number of a split, too: see `reader`.
 DATASETS = {
     "market1501": "market1501",
+    "market1501-twentieth": "market1501",
     "market-layout": "market1501",
     "dukemtmc": "dukemtmc",
     "cuhk03-labeled": "cuhk03",

@@ -2,12 +2,10 @@
 
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from reidlab.common.errors import ReidlabError
 from reidlab.data.corrupted import CorruptedImages
 from reidlab.data.corruptions import Corruption
 from reidlab.data.readers import market1501
@@ -112,19 +110,6 @@ def test_repeats_have_a_mean_and_a_deviation():
     row = table.loc[("query", "mAP")]  # 40 and 66.67
     assert (row["mean"], row["std"]) == pytest.approx((160 / 3, 80 / 3 / math.sqrt(2)))
     assert row.repeats == 2 and math.isnan(table.loc[("clean", "mAP")]["std"])
-
-
-def test_some_people_keep_all_their_images(dataset):
-    some = robustness.some_people(dataset, 0.67, seed=1)
-    pids = set(some.query.pid)
-    assert len(pids) == 2
-    assert set(some.gallery.pid) - {0} == pids
-    whole = dataset.gallery[dataset.gallery.pid.isin(pids)]
-    assert some.gallery[some.gallery.pid != 0].path.tolist() == whole.path.tolist()
-    assert len(robustness.some_people(dataset, 1.0).gallery) == len(dataset.gallery)
-    for share in (0, 1.5, np.nan):
-        with pytest.raises(ReidlabError, match="expected more than 0, and 1 at most"):
-            robustness.some_people(dataset, share)
 
 
 def test_a_network_sees_corrupted_images(dataset, own_cache):

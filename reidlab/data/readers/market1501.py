@@ -5,10 +5,12 @@ Layout: ``bounding_box_train/``, ``query/`` and ``bounding_box_test/`` (the gall
 stay in it as wrong answers, and pid -1 junk (bad boxes of somebody), which is left out. People
 are counted from 1.
 
-``market1501`` is the official set, whose published counts are checked; ``market-layout`` any
-folder or zip in this layout.
+``market1501`` is the official set, whose published counts are checked; ``market1501-twentieth``
+the same with a twentieth of those who are searched for, for what cannot score 53 million pairs;
+``market-layout`` any folder or zip in this layout.
 """
 
+import dataclasses
 import logging
 import re
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from reidlab.common.errors import DataError
+from reidlab.data.holdout import some_people
 from reidlab.data.readers.files import IMAGE, NUMBER, read_names
 from reidlab.data.readers.layouts import Layout, find
 from reidlab.data.table import (
@@ -46,8 +49,12 @@ PUBLISHED = {
     },
 }
 
+#: What has a share of the official set's test people, and the same share of its distractors.
+SHARES = {"market1501-twentieth": 0.05}
+
 #: Names under which a set is looked for below the data root, as folder and then as zip.
 USUAL_NAMES = {"market1501": ["Market-1501-v15.09.15", "Market-1501", "market1501"]}
+USUAL_NAMES |= dict.fromkeys(SHARES, USUAL_NAMES["market1501"])
 
 
 def has_layout(folder: Path) -> bool:
@@ -66,13 +73,18 @@ def load(name: str, root: Path) -> Dataset:
     """Read a set in Market-1501's layout and check it.
 
     Args:
-        name: ``market1501`` (published counts are checked), or any other name for a set without
-            published counts.
+        name: ``market1501`` (published counts are checked), one of :data:`SHARES`, or any other
+            name for a set without published counts.
         root: the set's folder or zip, or a folder that holds either under its usual name.
 
     Raises:
         DataError: not found, or as :func:`read_layout`.
     """
+    if name in SHARES:
+        some = some_people(load("market1501", root), SHARES[name])
+        note = f"{SHARES[name]:.0%} of those who are searched for, and of the distractors."
+        hashed = fingerprint(some.splits())
+        return dataclasses.replace(some, name=name, fingerprint=hashed, note=note)
     return read_layout(name, locate(name, root), PUBLISHED.get(name, {}))
 
 
