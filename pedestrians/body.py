@@ -4,7 +4,7 @@ Lengths are in units of the stature of an average adult: x to the person's left,
 ground, z forward.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, pi, sin
 
 from pedestrians import paint
@@ -56,6 +56,25 @@ def build(person: Person, pose: Pose) -> tuple[list[Part], float]:
     parts += head(person, pose.turn, neck)
     parts += bags(person, neck, hip, hands)
     return parts, neck[1] + 0.17 * person.head
+
+
+def labelled(person: Person, pose: Pose) -> tuple[list[Part], float]:
+    """The parts of :func:`build` painted by what they are: 1 what is carried, 0 the person.
+
+    Straps are paint on a garment, so the person is dressed in black with white luggage.
+    """
+    black, white = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    cloth = {
+        f: replace(getattr(person, f), colour=black, second=black) for f in ("upper", "lower")
+    }
+    worn = dict.fromkeys(("skin", "hair_colour", "hat_colour", "inner", "shoes", "socks"), black)
+    scarf = person.scarf and black
+    parts, top = build(replace(person, bag_colour=white, scarf=scarf, **cloth, **worn), pose)
+
+    def label(part: Part) -> Part:
+        return part._replace(paint=lambda *at: part.paint(*at) > 0)
+
+    return [label(part) for part in parts], top
 
 
 def _legs(person: Person, pose: Pose) -> tuple[list[Part], float]:

@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 
 from pedestrians.body import Pose
 from pedestrians.config import GENERATOR_VERSION, SyntheticConfig
-from pedestrians.frame import bad_box, compose, sample_box, station
+from pedestrians.frame import Moment, bad_box, compose, cover, sample_box, station
 from pedestrians.person import Person, population
 from pedestrians.scene import WIDTH
 
@@ -131,6 +131,20 @@ def _other_shots(config: SyntheticConfig) -> Iterator[Shot]:
 
 def render(config: SyntheticConfig, shot: Shot) -> bytes:
     """The JPEG of one shot; depends on nothing but the two arguments."""
+    return compose(*_moment(config, shot))
+
+
+def mask(config: SyntheticConfig, shot: Shot) -> np.ndarray:
+    """What each pixel of a shot shows, known to the generator alone.
+
+    Returns:
+        (128, 64, 3) float32: the shares of person, carried object and background, which sum to 1.
+    """
+    return cover(*_moment(config, shot))
+
+
+def _moment(config: SyntheticConfig, shot: Shot) -> tuple[Moment, np.random.Generator]:
+    """The detection of a shot, and the generator that draws what comes after."""
     place = station(config.domain, config.seed, shot.camid, config.camera_spread)
     base = [
         config.seed,
@@ -169,7 +183,7 @@ def render(config: SyntheticConfig, shot: Shot) -> bytes:
         + 0.25 * rng.uniform(place.scene.far, place.scene.near)
     )
     x = float(track.uniform(0, WIDTH) + rng.normal(0, 60)) % WIDTH
-    return compose(place, person, pose, float(yaw), box, rng, (x, row), config.clutter)
+    return Moment(place, person, pose, float(yaw), box, (x, row), config.clutter), rng
 
 
 def record(config: SyntheticConfig) -> str:

@@ -211,7 +211,7 @@ def draw(
     foot: tuple[float, float],
     size: tuple[int, int],
     light: Light,
-    folds: np.ndarray,
+    folds: np.ndarray | None,
     supersample: int = 2,
 ) -> np.ndarray:
     """Draw a body; returns (H, W, 4) float32, colours premultiplied by the alpha, in 0..1.
@@ -224,7 +224,8 @@ def draw(
         foot: pixel (x, y) of the body's origin, the ground between the feet.
         size: (height, width) of the image.
         light: direction and share of the direct light.
-        folds: (64, 64) float32 smooth noise around 0, the creases of the cloth.
+        folds: (64, 64) float32 smooth noise around 0, the creases of the cloth; None leaves out
+            all shading, so that colours come out as they are painted.
         supersample: samples per pixel and axis.
     """
     height, width = size[0] * supersample, size[1] * supersample
@@ -232,7 +233,8 @@ def draw(
     foot = (foot[0] * supersample, foot[1] * supersample)
     geo = _project(parts, view_matrix(yaw, pitch), scale, foot, light)
     pixel, owner, surface = _rasterise(parts, geo, scale, width, height)
-    t, side, front, shade = _shade(parts, geo, owner, surface, light, folds)
+    creases = np.zeros((64, 64), np.float32) if folds is None else folds
+    t, side, front, shade = _shade(parts, geo, owner, surface, light, creases)
     bounds = np.searchsorted(owner, np.arange(len(parts) + 1))
     colours = np.empty((len(pixel), 4), np.float32)
     colours[:, 3] = 1
@@ -240,7 +242,8 @@ def draw(
         if last > first:
             seen = slice(first, last)
             colours[seen, :3] = part.paint(t[seen], side[seen], front[seen])
-    colours[:, :3] *= shade[:, None]
+    if folds is not None:
+        colours[:, :3] *= shade[:, None]
     flat = np.zeros((height * width, 4), np.float32)
     flat[pixel] = colours
     fine = flat.reshape(height, width, 4)

@@ -6,14 +6,16 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pedestrians.body import Pose, build
+from pedestrians.body import Pose, build, labelled
 from pedestrians.camera import Camera, develop, sample_camera
-from pedestrians.draw import draw
+from pedestrians.draw import Part, draw
 from pedestrians.person import Person, population
 from pedestrians.scene import WIDTH, Scene, draw_object, make_scene, noise
 
 IMAGE_WIDTH, IMAGE_HEIGHT = 64, 128
 _DOMAIN_CODE = {"a": 0, "b": 1, "mixed": 2}
+#: Smallest and largest value.
+Range = tuple[float, float]
 _PASSERS = 16  # bystanders per camera, drawn once
 
 
@@ -56,8 +58,7 @@ def station(domain: str, seed: int, camid: int, spread: float) -> Station:
         yaw = camera.yaws[int(rng.integers(2))] + rng.normal(0, 0.6)
         passers.append(
             _draw_person(
-                person,
-                Pose(phase=float(rng.uniform(0, 6.28))),
+                build(person, Pose(phase=float(rng.uniform(0, 6.28)))),
                 yaw,
                 camera,
                 folds,
@@ -95,15 +96,14 @@ def _thing(rng: np.random.Generator, domain: str) -> np.ndarray:
 
 
 def _draw_person(
-    person: Person,
-    pose: Pose,
+    body: tuple[list[Part], float],
     yaw: float,
     camera: Camera,
-    folds: np.ndarray,
+    folds: np.ndarray | None,
     box: Box,
     size: tuple[int, int],
 ) -> np.ndarray:
-    parts, top = build(person, pose)
+    parts, top = body
     scale = box.height * size[0] / (top * np.cos(camera.pitch) + 0.02)
     return draw(
         parts,
@@ -186,63 +186,106 @@ def _ground_shadow(image: np.ndarray, box: Box, strength: float) -> None:
     image *= (1 - np.float32(strength) * np.exp(-away))[..., None]
 
 
-def compose(
-    place: Station,
-    person: Person | None,
-    pose: Pose,
-    yaw: float,
-    box: Box,
-    rng: np.random.Generator,
-    spot: tuple[float, float],
-    clutter: float = 1.0,
-) -> bytes:
-    """Draw one detection as a JPEG.
+@dataclass(frozen=True)
+class View:
+    """What one detection shows, before it is drawn.
 
-    Args:
+    Attributes:
+        size: (height, width) of the sensor's pixels; everything is enlarged at the end.
+        behind: layers (h, w, 4) between the scene and the person.
+        front: layers between the person and the camera.
+    """
+
+    size: tuple[int, int]
+    behind: list[np.ndarray]
+    front: list[np.ndarray]
+
+
+def arrange(place: Station, rng: np.random.Generator, clutter: float) -> View:
+    """Choose the sensor's pixels and what stands behind and in front of the person."""
+    share = min(max(place.camera.resolution * rng.uniform(0.8, 1.1), 0.35), 1.0)
+    size = (round(IMAGE_HEIGHT * share), round(IMAGE_WIDTH * share))
+    behind, front = [], []
+
+    def passer(aside: Range, sign: int, down: Range, zoom: Range) -> np.ndarray:
+        layer = place.passers[int(rng.integers(len(place.passers)))]
+        side = float(rng.choice((-1, 1)))
+        dx, dy = side * rng.uniform(*aside), sign * rng.uniform(*down)
+        return _placed(layer, dx, dy, rng.uniform(*zoom), size)
+
+    if rng.random() < 0.22 * clutter:  # somebody further back
+        behind.append(passer((0.22, 0.56), -1, (0.05, 0.20), (0.65, 0.9)))
+    hidden = rng.random()
+    if hidden < 0.10 * clutter:  # somebody in front
+        front.append(passer((0.34, 0.6), 1, (0.02, 0.2), (1.0, 1.3)))
+    elif hidden < 0.18 * clutter:  # something in front
+        thing = place.things[int(rng.integers(len(place.things)))]
+        front.append(_placed(thing, rng.normal(0, 0.28), rng.uniform(0, 0.4), 1.0, size))
+    return View(size, behind, front)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One detection, before chance has put anything in its way.
+
+    Attributes:
         place: the camera and its scene.
         person: who, or None for a false detection of the background.
         pose: the moment of the walk.
         yaw: direction of the body against the camera.
         box: the detector's box.
-        rng: source of occlusion, exposure and noise.
         spot: (x, row) of the feet in the scene.
         clutter: scales the chance of other people and objects.
     """
-    # Everything is drawn at the resolution of the sensor and enlarged at the end.
-    share = min(max(place.camera.resolution * rng.uniform(0.8, 1.1), 0.35), 1.0)
-    size = (round(IMAGE_HEIGHT * share), round(IMAGE_WIDTH * share))
-    image = background(place, spot[1], spot[0], box, size)
-    if rng.random() < 0.22 * clutter:  # somebody further back
-        passer = place.passers[int(rng.integers(len(place.passers)))]
-        side = float(rng.choice((-1, 1)))
-        _over(
-            image,
-            _placed(
-                passer,
-                side * rng.uniform(0.22, 0.56),
-                -rng.uniform(0.05, 0.20),
-                rng.uniform(0.65, 0.9),
-                size,
-            ),
-        )
+
+    place: Station
+    person: Person | None
+    pose: Pose
+    yaw: float
+    box: Box
+    spot: tuple[float, float]
+    clutter: float = 1.0
+
+
+def compose(moment: Moment, rng: np.random.Generator) -> bytes:
+    """Draw a detection as a JPEG; ``rng`` is the source of occlusion, exposure and noise."""
+    place, person, box = moment.place, moment.person, moment.box
+    view = arrange(place, rng, moment.clutter)
+    image = background(place, moment.spot[1], moment.spot[0], box, view.size)
+    for layer in view.behind:
+        _over(image, layer)
     if person is not None:
         _ground_shadow(image, box, 0.5 * place.camera.light.direct + 0.2)
-        _over(image, _draw_person(person, pose, yaw, place.camera, place.folds, box, size))
-    hidden = rng.random()
-    if hidden < 0.10 * clutter:  # somebody in front
-        passer = place.passers[int(rng.integers(len(place.passers)))]
-        side = float(rng.choice((-1, 1)))
-        _over(
-            image,
-            _placed(
-                passer,
-                side * rng.uniform(0.34, 0.6),
-                rng.uniform(0.02, 0.2),
-                rng.uniform(1.0, 1.3),
-                size,
-            ),
-        )
-    elif hidden < 0.18 * clutter:  # something in front
-        thing = place.things[int(rng.integers(len(place.things)))]
-        _over(image, _placed(thing, rng.normal(0, 0.28), rng.uniform(0, 0.4), 1.0, size))
+        body = build(person, moment.pose)
+        _over(image, _draw_person(body, moment.yaw, place.camera, place.folds, box, view.size))
+    for layer in view.front:
+        _over(image, layer)
     return develop(place.camera, image, (IMAGE_WIDTH, IMAGE_HEIGHT), rng)
+
+
+def cover(moment: Moment, rng: np.random.Generator) -> np.ndarray:
+    """How much of each pixel of :func:`compose` is person, carried object and background.
+
+    Whoever passes by, and what stands in the way, is background. The lens's blur is left out.
+
+    Args:
+        moment: the detection.
+        rng: in the state in which :func:`compose` gets it.
+
+    Returns:
+        (128, 64, 3) float32; the three shares of a pixel sum to 1.
+    """
+    view = arrange(moment.place, rng, moment.clutter)
+    shares = np.zeros((*view.size, 3), np.float32)
+    if moment.person is not None:
+        body = labelled(moment.person, moment.pose)
+        camera = moment.place.camera
+        layer = _draw_person(body, moment.yaw, camera, None, moment.box, view.size)
+        shares[..., 0] = layer[..., 3] - layer[..., 0]
+        shares[..., 1] = layer[..., 0]
+    for layer in view.front:
+        shares *= 1 - layer[..., 3:]
+    shares[..., 2] = 1 - shares.sum(2)
+    size = (IMAGE_WIDTH, IMAGE_HEIGHT)
+    bands = (Image.fromarray(shares[..., k]) for k in range(3))
+    return np.stack([np.asarray(b.resize(size, Image.Resampling.BILINEAR)) for b in bands], 2)

@@ -399,3 +399,57 @@ def test_every_camera_shows_the_same_person():
     shot = next(s for s in plan(SMALL) if s.split == "test")
     again = np.asarray(Image.open(io.BytesIO(synthetic.render(SMALL, shot))))
     np.testing.assert_array_equal(synthetic.figures.decoded(SMALL, shot), again)
+
+
+def moments(bags=("backpack", "crossbody", "handbag", "tote", "suitcase", "none")):
+    """(moment, its generator) of a detection for each kind of bag, from several sides."""
+    config = replace(CONFIGS["synthetic-tiny-a"], train_ids=40, clutter=3.0)
+    for shot in plan(config)[:200:9]:
+        for bag in bags:
+            moment, rng = synthetic.dataset._moment(config, shot)
+            yield replace(moment, person=replace(moment.person, bag=bag)), rng
+
+
+def test_mask_is_what_changes_its_colour_with_the_luggage_and_with_the_person():
+    """Two drawings in other colours differ exactly where the mask says, before the camera."""
+    for moment, _ in [*moments()][::4]:
+        camera, one, size = moment.place.camera, moment.person, (128, 64)
+        view = moment.yaw, camera, moment.place.folds, moment.box, size
+        drawn = synthetic.frame._draw_person(synthetic.body.build(one, moment.pose), *view)
+        other = replace(one, bag_colour=tuple(0.5 * c + 0.05 for c in one.bag_colour))
+        again = synthetic.frame._draw_person(synthetic.body.build(other, moment.pose), *view)
+        unlit = moment.yaw, camera, None, moment.box, size
+        labels = synthetic.frame._draw_person(synthetic.body.labelled(one, moment.pose), *unlit)
+        np.testing.assert_array_equal(labels[..., 3], drawn[..., 3])
+        recoloured = (drawn != again).any(2)
+        carried = labels[..., 0] > 0
+        # The stem of a suitcase is grey whatever its colour.
+        assert (recoloured <= carried).all()
+        if one.bag != "suitcase":
+            np.testing.assert_array_equal(recoloured, carried)
+        assert (one.bag == "none") <= (not carried.any())
+
+
+def test_mask_lies_where_the_camera_shows_the_person_and_nobody_in_the_way():
+    """Without the person the picture changes inside the mask, and hardly outside of it."""
+    inside, outside, hidden = [], [], 0
+    for moment, rng in moments(("backpack", "suitcase")):
+        state = rng.bit_generator.state
+        shares = synthetic.frame.cover(moment, rng)
+        np.testing.assert_allclose(shares.sum(2), 1, atol=1e-5)
+        assert shares.min() >= 0
+        pair = []
+        for person in (moment.person, None):
+            rng.bit_generator.state = state
+            data = synthetic.frame.compose(replace(moment, person=person), rng)
+            pair.append(np.asarray(Image.open(io.BytesIO(data)), float))
+        change = np.abs(pair[0] - pair[1]).max(2)
+        there = 1 - shares[..., 2]
+        inside.append(change[there > 0.9].mean())
+        outside.append(
+            change[: int(moment.box.foot * 100)][there[: int(moment.box.foot * 100)] == 0].mean()
+        )
+        rng.bit_generator.state = state
+        hidden += bool(synthetic.frame.arrange(moment.place, rng, moment.clutter).front)
+    assert np.mean(inside) > 10 * np.mean(outside), (np.mean(inside), np.mean(outside))
+    assert hidden > 5
