@@ -62,10 +62,11 @@ notebooks: $(READY) ## re-execute the source notebooks in place, to renew their 
 	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
 	REIDLAB_RESULTS="$$results" $(BIN)/python -m reidlab refresh
 
-weights: $(READY) ## remake the shipped weight that was trained on generated people (20 minutes)
+weights: $(READY) ## remake the shipped weight that was trained on generated people (20 minutes; DATA=folder of Market-1501)
 	@$(MAKE) --no-print-directory study PROFILE=pretrain
 	@$(BIN)/python -c "from reidlab.runs.folder import load_run, ship; from reidlab.study import run_folder; \
 		print(ship(load_run(run_folder('pretrain', 'synthetic')), 'osnet_x0_25'))"
+	@$(BIN)/python -c "from reidlab.pictures.verify import ship; print(ship())"
 
 add: $(READY) ## install another package into .venv: PACKAGE=name
 	@$(UV) pip install --python $(BIN)/python $(PACKAGE)

@@ -28,6 +28,7 @@ VERBS = {
     "corrupt": "score a run on corrupted images, as Market-1501-C does; kept in its folder",
     "export": "write a network as an ONNX file, checked against PyTorch",
     "search": "rank a folder of your own pictures for one or more of them: a sheet and a CSV",
+    "verify": "say whether two of your own pictures show one person, and what that is worth",
     "photographs": "look for pictures of people in what git keeps; --staged: would commit",
     "refresh": "re-execute the source notebooks in place, to renew their saved outputs",
     "readme": "write the tables of README.md and docs/ anew from results/",
@@ -47,11 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("reidlab").setLevel(logging.INFO)
     end_with_study()
+    trouble = 2 if given.verb == "verify" else 1  # whose 1 says: different
     try:
         return _carry_out(given) or 0
     except ReidlabError as error:
         sys.stderr.write(f"\nError: {error}\n")
-        return 1
+        return trouble
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted. The same command goes on after the last epoch.\n")
         return 130
@@ -65,13 +67,13 @@ def main(arguments: list[str] | None = None) -> int:
             f"\nError: {error.filename or 'a file'}: {error.strerror}. See that the disk has room "
             "and that its folder may be written to; then run the same command again.\n"
         )
-        return 1
+        return trouble
 
 
 def _arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     if verb in ("rescore", "export"):
         _module(f"evaluation.{verb}").add_arguments(parser)
-    elif verb == "search":
+    elif verb in ("search", "verify"):
         _module(f"pictures.{verb}").add_arguments(parser)
     elif verb == "own":
         parser.add_argument("folder", help="with a folder for each person")
@@ -110,7 +112,7 @@ def _carry_out(given: argparse.Namespace) -> int | None:
         return _say(_module("data.readers.own").make_csv(given.folder, given.out))
     if given.verb == "export":
         return _module("evaluation.export").run(given)
-    if given.verb == "search":
+    if given.verb in ("search", "verify"):
         return _module(f"pictures.{given.verb}").run(given)
     if given.verb == "photographs":
         count = _module("study.photographs").require_none(given.staged)

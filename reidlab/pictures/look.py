@@ -31,10 +31,10 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", "
 #: Why a file is left out: what is said of one, and what to do.
 NO_PICTURE = "no picture"
 REASONS = {
-    NO_PICTURE: "left out: no picture of a format that is known here",
-    "heic": "left out: HEIC, which the package pillow-heif reads: make add PACKAGE=pillow-heif",
-    "large": f"left out: more than {MOST_PIXELS:,} pixels; cut out one person a picture",
-    "damaged": "left out: cannot be read; damaged, cut short or closed to you",
+    NO_PICTURE: "no picture of a format that is known here",
+    "heic": "HEIC, which the package pillow-heif reads: make add PACKAGE=pillow-heif",
+    "large": f"more than {MOST_PIXELS:,} pixels; cut out one person a picture",
+    "damaged": "cannot be read; damaged, cut short or closed to you",
 }
 BLOCK = 256  # pictures whose features are made, and kept, at a time
 TINY = 16  # pixels: of less, a network sees nothing
@@ -113,6 +113,24 @@ def look_at(
     return pictures, left_out
 
 
+def look_at_each(files: list[Path], network: Network) -> list[Picture]:
+    """The pictures of files that are all to be pictures; what looks wrong about them is said.
+
+    Raises:
+        DataError: one that is none; what :func:`look_at` raises.
+    """
+    for file in files:
+        if not file.is_file():
+            found = "is a folder" if file.is_dir() else "does not exist"
+            raise DataError(f"{printable(str(file))} {found}. Name a picture of one person.")
+    pictures, left_out = look_at(files, network)
+    for file, reason in left_out.items():
+        raise DataError(f"{printable(str(file))}: {REASONS[reason]}.")
+    for note in say_what_was_found(list(pictures.values()), {}):
+        log.warning("%s", note)
+    return [pictures[file] for file in files]
+
+
 def read(file: Path, height: int, width: int) -> tuple[np.ndarray, tuple[int, int]]:
     """A picture at a network's size, (height, width, 3) uint8, and its own (width, height)."""
     image = _opened(file)
@@ -143,11 +161,11 @@ def say_what_was_found(pictures: list[Picture], left_out: dict[Path, str]) -> li
             some = ", ".join(f"{ending} ({n})" for ending, n in endings.most_common(5))
         else:
             some = _some(files)
-        lines.append(f"{_files(len(files))} {REASONS[reason]}: {some}")
+        lines.append(f"{_files(len(files))} left out: {REASONS[reason]}: {some}")
     for files, what in (
         (
             [p.file for p in pictures if min(p.width, p.height) < TINY],
-            f"narrower than {TINY} pixels, taken all the same; their ranks mean little",
+            f"narrower than {TINY} pixels, taken all the same; what is said of them means little",
         ),
         (
             [p.file for p in pictures if p.width > p.height],

@@ -30,20 +30,25 @@ class Network:
 
     Attributes:
         name: what pages and messages call it.
+        weights: hash of the file of its weights.
         key: hash of its weights and of all that decides about features.
         height: of its images, in pixels.
         width: of its images, in pixels.
         dataset: on which it was evaluated; None where nobody has said.
         learnt: the data sets and weight files that it has seen; None where nobody has said.
+        thresholds: the file in which those of its own calibration are, or would be; None where
+            there is no place for one.
         load: gives what takes (N, height, width, 3) uint8 images to (N, D) float32 features.
     """
 
     name: str
+    weights: str
     key: str
     height: int
     width: int
     dataset: str | None
     learnt: Callable[[], list[str] | None]
+    thresholds: Path | None
     load: Callable[[], Extract]
 
 
@@ -106,6 +111,7 @@ def _shipped() -> Network:
         f"{model}, the shipped weight, which has seen generated people only",
         *(SHIPPED, note["config"], lambda: _checkpoint(SHIPPED, model)),
         learnt=lambda: [note["config"]["dataset"]],
+        thresholds=SHIPPED.with_suffix(".thresholds.json"),
     )
 
 
@@ -131,7 +137,8 @@ def _run(folder: Path) -> Network:
         return learnt_from(load_run(folder))
 
     name = f"{config['model']} of run {folder.parent.name}, {folder.name}"
-    return _of_torch(name, folder / "model.safetensors", config, load, learnt)
+    weights = folder / "model.safetensors"
+    return _of_torch(name, weights, config, load, learnt, folder / "calibration.json")
 
 
 def _of_torch(
@@ -140,6 +147,7 @@ def _of_torch(
     config: Mapping[str, Any],
     load: Callable[[], Any],
     learnt: Callable[[], list[str] | None] = lambda: None,
+    thresholds: Path | None = None,
 ) -> Network:
     if is_pairwise(config["model"]):
         raise StudyError(
@@ -164,9 +172,8 @@ def _of_torch(
 
         return features
 
-    return Network(
-        name, _key(weights, settings, *size), *size, config.get("dataset"), learnt, ready
-    )
+    keys = _keys(weights, settings, *size)
+    return Network(name, *keys, *size, config.get("dataset"), learnt, thresholds, ready)
 
 
 def _checkpoint(file: Path, model: str) -> Any:
@@ -205,12 +212,13 @@ def _onnx(file: Path) -> Network:
         return np.concatenate(parts)
 
     return Network(
-        *(f"{notes.get('model', 'the network')} of {file.name}", _key(file, {}, height, width)),
-        *(height, width, notes.get("evaluated_on"), lambda: learnt, lambda: features),
+        *(f"{notes.get('model', 'the network')} of {file.name}", *_keys(file, {}, height, width)),
+        *(height, width, notes.get("evaluated_on"), lambda: learnt, None, lambda: features),
     )
 
 
-def _key(weights: Path, settings: Mapping[str, Any], height: int, width: int) -> str:
-    """Hash of all that decides about features."""
-    parts = [sha256(weights), json.dumps(settings, sort_keys=True), f"{height}x{width}"]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+def _keys(weights: Path, settings: Mapping[str, Any], height: int, width: int) -> tuple[str, str]:
+    """Hash of the weights, and of all that decides about features."""
+    found = sha256(weights)
+    parts = [found, json.dumps(settings, sort_keys=True), f"{height}x{width}"]
+    return found, hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]

@@ -19,10 +19,10 @@ from reidlab.common.files import replacing
 from reidlab.data.readers.files import printable
 from reidlab.pictures import network as networks
 from reidlab.pictures.look import (
-    REASONS,
     Picture,
     files_below,
     look_at,
+    look_at_each,
     read,
     say_what_was_found,
 )
@@ -67,11 +67,8 @@ def search(
         DataError: a query that cannot be read, no folder, or nothing to find in it.
     """
     files = files_below(folder)
-    pictures, left_out = look_at([*queries, *files], network)
-    for file in queries:
-        if file in left_out:
-            raise DataError(f"the query {printable(str(file))} is {REASONS[left_out[file]]}.")
-    asked = [pictures[file] for file in queries]
+    asked = look_at_each(list(queries), network)
+    pictures, left_out = look_at(files, network)
     found = [pictures[file] for file in files if file in pictures]
     notes = say_what_was_found(found, left_out)
     for note in notes:

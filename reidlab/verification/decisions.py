@@ -4,7 +4,7 @@
 ``Decider.load(run).decide("one.jpg", "two.jpg", fmr=0.01)`` answers.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from reidlab import data
 from reidlab.common.errors import DataError, ReidlabError, StudyError
-from reidlab.common.files import read_json, sha256, write_json
+from reidlab.common.files import sha256
 from reidlab.data.holdout import hold_out_identities
 from reidlab.data.image import as_rgb, read_image
 from reidlab.evaluation.features import extract, how, of_run
@@ -26,13 +26,11 @@ from reidlab.metrics.ranks import FeatureSet
 from reidlab.recipe.init import Init
 from reidlab.runs.folder import WEIGHTS, Run, load_model
 from reidlab.verification.pairs import count_pairs
-from reidlab.verification.rates import EER, RATES, point_name, threshold_table
+from reidlab.verification.rates import RATES, threshold_table
+from reidlab.verification.thresholds import SEEN, UNKNOWN, UNSEEN, Decision, Thresholds
 
 FILE = "calibration.json"
 ImageLike = str | Path | Image.Image | np.ndarray
-
-#: What is known about the network and the people on whom a threshold is chosen.
-SEEN, UNSEEN, UNKNOWN = "seen", "unseen", "unknown"
 
 
 class PeopleFeatures(NamedTuple):
@@ -90,51 +88,15 @@ def has_learned(run: Run) -> str:
     return UNKNOWN if Init.parse(chain[-1]["init"]).kind in ("reid", "run") else UNSEEN
 
 
-class Decision(NamedTuple):
-    """What is said about two images.
-
-    Attributes:
-        same: whether they are taken for one person: ``distance < threshold``.
-        distance: between their features; the smaller, the more alike.
-        threshold: of the operating point.
-        wanted_fmr: false match rate that the threshold was chosen for; None for the EER's.
-        fmr: share of pairs of different people that this threshold takes for one person, as
-            measured on the test people, across cameras.
-        fnmr: share of pairs of one person that it misses.
-    """
-
-    same: bool
-    distance: float
-    threshold: float
-    wanted_fmr: float | None
-    fmr: float
-    fnmr: float
-
-
 @dataclass(frozen=True)
-class Decider:
-    """The thresholds of one network and one distance, with their measured error rates.
+class Decider(Thresholds):
+    """The thresholds of a run's network, ready to decide on images.
 
     Attributes:
         run: a finished run with its weights.
-        weights_sha256: of the network's file: thresholds of other weights mean nothing.
-        dataset: on whose people all was measured.
-        distance: see :func:`reidlab.metrics.distances.known_distance`.
-        people: see :class:`PeopleFeatures`.
-        pairs: how many were counted: calibration_genuine, calibration_impostor, test_genuine,
-            test_impostor.
-        points: rows of :func:`reidlab.verification.rates.threshold_table` that have a threshold.
-        provenance: of the run: commit, versions, device, fingerprint of the images.
     """
 
-    run: Run = field(compare=False, repr=False)
-    weights_sha256: str
-    dataset: str
-    distance: str
-    people: str
-    pairs: dict[str, int]
-    points: list[dict[str, Any]]
-    provenance: dict[str, Any] = field(repr=False)
+    run: Run = field(kw_only=True, compare=False, repr=False)
 
     @classmethod
     def load(cls, run: Run) -> "Decider":
@@ -143,43 +105,8 @@ class Decider:
         Raises:
             StudyError: nothing, or it cannot be read, or it belongs to other weights.
         """
-        file = run.path / FILE
         again = "choose thresholds with reidlab.verification.calibrate(run)"
-        if not file.is_file():
-            raise StudyError(f"{file} is missing: run {run.name} has no thresholds yet; {again}.")
-        try:
-            decider = cls(run, **read_json(file, f"Delete it; {again} anew."))
-        except TypeError as error:  # other fields
-            raise StudyError(f"{file} holds no thresholds ({error}); {again} anew.") from error
-        if (found := sha256(_weights(run))) != decider.weights_sha256:
-            raise StudyError(
-                f"{file} belongs to other weights (sha256 {decider.weights_sha256[:12]}) than "
-                f"{run.path / WEIGHTS} (sha256 {found[:12]}): its thresholds mean nothing for "
-                f"this network; {again} anew."
-            )
-        return decider
-
-    def save(self) -> None:
-        """Keep it in the run's folder."""
-        kept = {part.name: getattr(self, part.name) for part in fields(self)[1:]}
-        write_json(self.run.path / FILE, kept)
-
-    def point(self, fmr: float | str) -> dict[str, Any]:
-        """The operating point for a wanted false match rate, or for ``"EER"``.
-
-        Raises:
-            ReidlabError: none was chosen for it; the message lists those that were.
-        """
-        name = fmr if isinstance(fmr, str) else point_name(fmr)
-        for point in self.points:
-            if point["point"] == name:
-                return point
-        known = ", ".join(point["point"] for point in self.points)
-        raise ReidlabError(
-            f"fmr={fmr!r}: {self.run.name} is calibrated for false match rates of {known}. Take "
-            f"one of them (as a number: 0.01 for 1 %; or {EER!r}), or calibrate with "
-            f"rates=({fmr!r},); a rate needs at least 1 / rate impostor pairs."
-        )
+        return cls.read(run.path / FILE, sha256(_weights(run)), again, run=run)
 
     def decide(self, a: ImageLike, b: ImageLike, fmr: float | str = 0.001) -> Decision:
         """Do two images show one person?
@@ -193,27 +120,22 @@ class Decider:
             DataError: an image that cannot be read.
             ReidlabError: no such operating point, or features that are no numbers.
         """
-        point = self.point(fmr)
-        distance = self.between(a, b)
-        rates = {key: point[key] for key in ("threshold", "wanted_fmr", "fmr", "fnmr")}
-        return Decision(distance < point["threshold"], distance, **rates)
+        self.point(fmr)  # no network is needed to refuse a rate
+        return self.decision(self.between(a, b), fmr)
 
     def between(self, a: ImageLike, b: ImageLike) -> float:
         """Distance of two images' features, the same whichever comes first."""
         config = self.run.config
         size = config["height"], config["width"]
         images = torch.stack([_pixels(a, "a", *size), _pixels(b, "b", *size)])
-        features = extract(self._network, images, progress=False, **how(config)).double()
+        features = extract(self._network, images, progress=False, **how(config))
         if bad := [name for name, row in zip("ab", features) if not row.isfinite().all()]:
             raise ReidlabError(
                 f"the network of {self.run.name} gives features with NaN or infinite values for "
                 f"{' and '.join(bad)}: its weights ({self.run.path / WEIGHTS}) are damaged; train "
                 "the run again"
             )
-        one, two = features.split(1)
-        # Rounding depends on the order by some units in the last place.
-        there, back = distance_to(two, self.distance)(one), distance_to(one, self.distance)(two)
-        return max(0.0, float(there + back) / 2)
+        return distance_between(features, self.distance)
 
     @cached_property
     def _network(self) -> nn.Module:
@@ -243,28 +165,47 @@ def calibrate(
     """
     weights = sha256(_weights(run))
     features = people_features(run, root) if features is None else features
+    parts = measure(features, distance, rates, samples)
+    dataset, notes = run.config["dataset"], run.provenance
+    decider = Decider(weights, dataset, **parts, provenance=notes, run=run)
+    decider.write(run.path / FILE)
+    return decider
+
+
+def measure(
+    features: PeopleFeatures,
+    distance: str = "cosine",
+    rates: tuple[float, ...] = RATES,
+    samples: int = 1000,
+) -> dict[str, Any]:
+    """Thresholds on some people and what they do to others: four fields of `Thresholds`.
+
+    Arguments and errors are those of :func:`calibrate`.
+    """
     chosen_on = count_pairs(features.calibration, distance=distance)
     used_on = count_pairs(features.query, features.gallery, distance)
     sets = features.query, features.gallery
     table = threshold_table(chosen_on, *sets, distance, tuple(rates), used_on, samples)
     points = table[table.threshold >= 0].astype(object)  # NaN is no JSON
-    decider = Decider(
-        run,
-        weights,
-        run.config["dataset"],
-        distance,
-        features.people,
-        pairs={
+    return {
+        "distance": distance,
+        "people": features.people,
+        "pairs": {
             "calibration_genuine": chosen_on.num_genuine,
             "calibration_impostor": chosen_on.num_impostor,
             "test_genuine": used_on.num_genuine,
             "test_impostor": used_on.num_impostor,
         },
-        points=points.where(points.notna(), None).to_dict("records"),
-        provenance=run.provenance,
-    )
-    decider.save()
-    return decider
+        "points": points.where(points.notna(), None).to_dict("records"),
+    }
+
+
+def distance_between(features: Tensor, distance: str) -> float:
+    """The distance of two features (2, D), the same whichever comes first."""
+    one, two = features.double().split(1)
+    # Rounding depends on the order by some units in the last place.
+    there, back = distance_to(two, distance)(one), distance_to(one, distance)(two)
+    return max(0.0, float(there + back) / 2)
 
 
 def _weights(run: Run) -> Path:

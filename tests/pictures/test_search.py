@@ -13,7 +13,6 @@ import torch
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from pedestrians import SyntheticConfig, generate
 from reidlab.__main__ import main
 from reidlab.common.errors import ReidlabError
 from reidlab.data.image import read_image
@@ -23,38 +22,6 @@ from reidlab.models.weights import load_weights
 from reidlab.pictures import look
 from reidlab.pictures import network as networks
 from reidlab.pictures.search import search
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory):
-    """Pictures of generated people, as <pid>_c<camera>…jpg, and a cache that the tests share."""
-    folder = tmp_path_factory.mktemp("people")
-    config = SyntheticConfig(
-        domain="a",
-        seed=3,
-        train_ids=0,
-        test_ids=4,
-        cameras=3,
-        distractors=0,
-        junk=0,
-        cameras_per_id=(3, 3),
-        images_per_camera=(2, 2),
-    )
-    generate(config, folder / "set")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REIDLAB_CACHE", str(folder / "cache"))
-        yield folder / "set"
-
-
-@pytest.fixture(scope="module")
-def shipped(people):
-    return networks.find_network()
-
-
-@pytest.fixture
-def photographs(people, tmp_path):
-    """A folder in which a test may put what it likes."""
-    return shutil.copytree(people / "bounding_box_test", tmp_path / "photographs")
 
 
 def rows(table):
@@ -117,7 +84,8 @@ def test_a_folder_as_people_have_it_is_read_and_what_is_not_is_said_once_a_kind(
         "3 files left out: cannot be read; damaged, cut short or closed to you: ",
         "1 file left out: HEIC, which the package pillow-heif reads",
         "1 file left out: more than 64,000,000 pixels; cut out one person a picture: vast.png",
-        "1 file narrower than 16 pixels, taken all the same; their ranks mean little: dot.png",
+        "1 file narrower than 16 pixels, taken all the same; what is said of them means little: "
+        "dot.png",
         "1 file wider than high, taken all the same",
     ):
         assert sum(line.startswith(part) for line in said) == 1, part
@@ -209,8 +177,9 @@ def test_a_checkpoint_a_run_and_an_onnx_file_rank_as_their_network(people, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["gone.jpg", "{people}"], "the query gone.jpg is left out: cannot be read"),
-        (["{text}", "{people}"], "is left out: no picture of a format"),
+        (["gone.jpg", "{people}"], "gone.jpg does not exist. Name a picture"),
+        (["{people}", "{people}"], "bounding_box_test is a folder. Name a picture"),
+        (["{text}", "{people}"], "a.txt: no picture of a format"),
         (["{query}", "nowhere"], "nowhere is no folder"),
         (["{query}", "{empty}"], "holds no picture to be ranked for"),
         (["{query}", "{people}", "--network", "nowhere.pth"], "nowhere.pth does not exist"),
