@@ -20,6 +20,7 @@ VERBS = {
     "data": "prepare the data of a study, or one set: unpack or draw it, check its counts",
     "own": "list your own photographs, a folder for each person, as the data set 'own'",
     "run": "train a run, with all its seeds or one, and what it starts from",
+    "watch": "show a run's curves in the terminal while it trains, and the time that is left",
     "notebook": "execute a notebook of a study, with the runs that it needs",
     "study": "make a whole study: data, runs, notebooks, results",
     "report": "write the page of a study's results, and its site",
@@ -75,6 +76,8 @@ def _arguments(verb: str, parser: argparse.ArgumentParser) -> None:
         _module(f"evaluation.{verb}").add_arguments(parser)
     elif verb in ("search", "verify"):
         _module(f"pictures.{verb}").add_arguments(parser)
+    elif verb == "watch":
+        _module("study.watch").add_arguments(parser)
     elif verb == "own":
         parser.add_argument("folder", help="with a folder for each person")
         parser.add_argument("out", nargs="?", help="the list; default: own.csv beside the folder")
@@ -114,6 +117,8 @@ def _carry_out(given: argparse.Namespace) -> int | None:
         return _module("evaluation.export").run(given)
     if given.verb in ("search", "verify"):
         return _module(f"pictures.{given.verb}").run(given)
+    if given.verb == "watch":
+        return _module("study.watch").run(given)
     if given.verb == "photographs":
         count = _module("study.photographs").require_none(given.staged)
         return _say(f"{count} files: no photograph of a person")
