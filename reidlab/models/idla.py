@@ -116,6 +116,20 @@ def _differences(f: Tensor, g: Tensor) -> Iterator[Tensor]:
         yield torch.sub(wide, around, out=differences).relu_()
 
 
+def difference_map(f: Tensor, g: Tensor) -> Tensor:
+    """The differences as the published layer lays them out: a block of 5x5 for each place.
+
+    Args:
+        f: (N, H, W, C) maps.
+        g: (N, H, W, C) maps whose neighbourhoods are taken.
+
+    Returns:
+        (N, 5 H, 5 W, C), after ReLU.
+    """
+    rows = [row.clone().unflatten(3, (SIDE, f.shape[3])) for row in _differences(f, g)]
+    return torch.stack(rows, 2).flatten(3, 4).flatten(1, 2)
+
+
 def _once(maps: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Changed maps; of one that stands for all pairs, one."""
     if maps.stride(0):

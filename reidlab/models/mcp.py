@@ -79,12 +79,18 @@ class MCP(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         """(N, 3, 250, 100) normalised images -> Features of length 1."""
-        x = F.relu(self.bn1(self.conv1(self.crop(images))))
-        channels = [self.body(x)]
-        channels += [part(rows) for part, rows in zip(self.parts, x.tensor_split(PARTS, 2))]
-        embedding = self.bn2(self.fuse(torch.cat(channels, 1)))
+        embedding = self.bn2(self.fuse(torch.cat(self.channels(self.conv1_maps(images)), 1)))
         unit = F.normalize(embedding.float())
         return Features(unit, [embedding], [unit])
+
+    def conv1_maps(self, images: Tensor) -> Tensor:
+        """(N, 3, 250, 100) -> (N, 32, 76, 26): what the global convolution answers."""
+        return F.relu(self.bn1(self.conv1(self.crop(images))))
+
+    def channels(self, maps: Tensor) -> list[Tensor]:
+        """Maps of the global convolution -> (N, 400) of the body, and (N, 100) of each part."""
+        parts = zip(self.parts, maps.tensor_split(PARTS, 2))
+        return [self.body(maps), *(part(rows) for part, rows in parts)]
 
     def crop(self, images: Tensor) -> Tensor:
         """230x80 of each image of 250x100: anywhere in training, the middle in evaluation."""

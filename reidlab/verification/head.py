@@ -9,6 +9,7 @@ places: the absolute difference and the product of the two features, value by va
 
 import copy
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,6 +66,20 @@ def scores(head: PairHead, first: FeatureSet, second: FeatureSet, pairs: PairSam
         for i, j in zip(pairs.first.split(PAIRS), pairs.second.split(PAIRS))
     ]
     return torch.cat(parts).numpy()
+
+
+@torch.inference_mode()
+def distances(head: PairHead, query: FeatureSet, gallery: FeatureSet) -> Iterator[Tensor]:
+    """The head's distances of all queries to the whole gallery, minus its logits.
+
+    Yields:
+        (1, G) float32, query by query: :func:`reidlab.metrics.scores.evaluate` takes them.
+    """
+    head.eval()
+    others = gallery.features.float()
+    for one in query.features.float().split(1):
+        parts = [-head(one.expand_as(part), part) for part in others.split(PAIRS)]
+        yield torch.cat(parts)[None]
 
 
 @dataclass(frozen=True)

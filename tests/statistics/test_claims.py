@@ -86,7 +86,10 @@ def test_differences_of_published_numbers():
     }
     assert check("published", **swapped, says=[34.0, 34.2]).verdict == "holds"
     assert check("published", **swapped, says=[37.0, 37.2]).verdict == "does not hold"
-    mixed = {"of": {"system": "MCP-CNN"}, "minus": {"system": "FPNN", "dataset": "CUHK01"}}
+    mixed = {
+        "of": {"system": "MCP-CNN", "dataset": "CUHK01"},
+        "minus": {"system": "FPNN", "dataset": "CUHK01"},
+    }
     row = check("published", **mixed, says=[25.7, 25.9])
     assert row.verdict == "does not hold" and "different protocols" in row.measured
 

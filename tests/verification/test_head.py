@@ -11,6 +11,7 @@ from reidlab.verification.head import (
     PairHead,
     PairHeadConfig,
     _Batches,
+    distances,
     fit_pair_head,
     scores,
 )
@@ -45,6 +46,22 @@ def test_head_is_the_layers_on_difference_and_product_and_symmetric():
         )
     assert torch.equal(head(a, b), head(b, a))
     assert torch.allclose(head(a, b), head(9 * a, b / 7), atol=1e-5)
+
+
+def test_distances_of_the_whole_gallery_are_those_of_its_pairs(monkeypatch):
+    monkeypatch.setattr("reidlab.verification.head.PAIRS", 4)
+    torch.manual_seed(0)
+    head, query, gallery = (
+        PairHead(16),
+        people(0).subset(torch.arange(3)),
+        people(1).subset(torch.arange(10)),
+    )
+    blocks = [*distances(head, query, gallery)]
+    assert [block.shape for block in blocks] == [(1, 10)] * 3
+    for i in range(3):
+        for j in range(10):
+            pair = (side.features[[k]] for side, k in ((query, i), (gallery, j)))
+            assert blocks[i][0, j].item() == pytest.approx(-head(*pair).item(), abs=1e-5)
 
 
 def test_head_refuses_features_of_another_network():
