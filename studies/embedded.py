@@ -32,6 +32,11 @@ study.run("a-to-b", a_none, dataset=B, start=a_none, **adapt)
 study.run("b-on-a", a_none, start=b_none, epochs=0)
 study.run("b-to-a", a_none, start=b_none, **adapt)
 
+# A network that looks at pairs, where there are few: notebook 17.
+tiny = dict(dataset="synthetic-tiny-a", batch_size=16, epochs=30, eval_every=30)
+study.run("tiny-none", a_none, **tiny)
+study.run("tiny-idla", "pairs-modern", **tiny)
+
 # Notebooks 10 and 11 in miniature: the shipped weight, thumbnails, one epoch.
 tricks = study.run(
     "tricks-id",
@@ -113,6 +118,7 @@ study.notebook(
         "from the other set": "b-to-a",
         "re-ranked": "a-none",
     },
+    pairs={"OSNet x0.25": "tiny-none", "IDLA": "tiny-idla"},
     reranked=["re-ranked"],
     severities=[1, 3, 5],
     people=0.1,
