@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from reidlab.common.errors import ReidlabError
+
+BLANKS = str.maketrans("\t\r\n", "   ")
 
 
 @contextmanager
@@ -86,6 +89,18 @@ def read_json(file: Path, remedy: str) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ReidlabError(f"{file} is damaged: it holds no JSON ({error}). {remedy}") from error
+
+
+def first_line(head: bytes) -> str:
+    r"""How a file of text begins, from its first bytes; empty where they are none of a text.
+
+    >>> first_line(b"Not Found\n"), first_line(b"PK\3\4"), first_line("é".encode()[:1])
+    ('Not Found', '', '')
+    """
+    text = head.decode(errors="replace").rstrip("\ufffd")  # cut within a character
+    if not re.search(r"\w\w", text) or not text.translate(BLANKS).isprintable():
+        return ""
+    return "" if "\ufffd" in text else text.strip().splitlines()[0][:60]
 
 
 def sha256(file: Path) -> str:

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,10 @@ from reidlab.common.errors import DataError, ReidlabError
 from reidlab.common.locks import alone
 
 SCRATCH = ".making-"
+
+#: What versions before locks called their scratch; where nobody wrote to it for a day it is left.
+BEFORE_LOCKS = (".unpacking-", ".decoding-", ".synthetic-")
+DAY = 24 * 3600  # seconds
 
 #: What the system says when a place is full, closed or no folder, whatever is put there.
 OF_THE_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -64,7 +69,7 @@ def make(
             if whole():  # made while this process waited
                 return
             scratch = target.with_name(SCRATCH + target.name)
-            _sweep(folder)
+            sweep(folder)
             _remove(scratch)
             if shutil.disk_usage(folder).free < size:
                 raise OSError(errno.ENOSPC, f"no room for {size / 1e6:,.1f} MB", str(folder))
@@ -75,12 +80,17 @@ def make(
                 _remove(scratch)
 
 
-def _sweep(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Take away what killed processes left: scratch whose lock nobody holds."""
     for scratch in folder.glob(f"{SCRATCH}*"):
         target = scratch.with_name(scratch.name.removeprefix(SCRATCH))
         with suppress(ReidlabError), alone(target, "sweep"):
             _remove(scratch)
+    for scratch in [path for name in BEFORE_LOCKS for path in folder.glob(f"{name}*")]:
+        with suppress(OSError):
+            written = max(path.lstat().st_mtime for path in (scratch, *scratch.rglob("*")))
+            if written < time.time() - DAY:
+                _remove(scratch)
 
 
 def _remove(path: Path) -> None:

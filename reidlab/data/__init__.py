@@ -115,6 +115,7 @@ def _generated(name: str) -> Path:
         if not is_whole(config, place):
             place.parent.mkdir(parents=True, exist_ok=True)
             with alone(place, f"drawing {name}", wait=True):
+                once.sweep(place.parent)
                 generate(config, place, progress=lambda jobs, n: track(jobs, f"draw {name}", n))
     return place
 

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from reidlab.common.errors import WeightsError
+from reidlab.common.files import first_line
 
 #: Where trainings keep the network: torchreid and Lightning, PyTorch's tutorial, fast-reid and
 #: timm, deep_sort_pytorch.
@@ -28,16 +29,18 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net_dict", "network")
 #: What data-parallel training, Lightning and torch.compile put before the names of parameters.
 PREFIXES = re.compile(r"^((module|model|_orig_mod)\.)+")
 
+BROWSER = "open the address in a browser and save the file that it offers"
+
 #: First bytes of files that are no checkpoints -> what they are, and what to do.
 KINDS = {
     rb"\s*<[!?\w]": (
         "a web page",
         "a site sent it instead of the file, to ask for a sign-in or to say that a quota is used "
-        "up; open the address in a browser and save the file that it offers",
+        f"up; {BROWSER}",
     ),
     rb'\s*\{\s*"': (
         "a text in JSON",
-        "if it is a site's refusal, open the address in a browser; else name the weight file",
+        f"if a site sent it, {BROWSER}",
     ),
     rb"version https://git-lfs": (
         "git-LFS's pointer to a file",
@@ -234,6 +237,8 @@ def _kind(file: Path, head: bytes) -> tuple[str, str] | None:
     for start, found in KINDS.items():
         if re.match(start, head):
             return found
+    if line := first_line(head):
+        return f"a text that begins {line!r}", "if a site sent it, " + BROWSER
     try:
         if head[257:262] == b"ustar":
             with tarfile.open(file) as archive:

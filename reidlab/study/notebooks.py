@@ -320,8 +320,8 @@ def _batch_environment() -> Iterator[None]:
     package = [str(paths.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     new = {"REIDLAB_BATCH": "1", "PYTHONPATH": os.pathsep.join(package), **anchor()}
     for name in ("REIDLAB_CACHE", "REIDLAB_DATA", "REIDLAB_RESULTS"):
-        if value := os.environ.get(name):  # the kernel runs in another folder
-            new[name] = str(Path(value).expanduser().resolve())
+        if folder := paths.from_env(name):  # the kernel runs in another folder
+            new[name] = str(folder)
     before = {name: os.environ.get(name) for name in new}
     os.environ.update(new)
     try:

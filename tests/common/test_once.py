@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reidlab import data
 from reidlab.common import once
 from reidlab.common.errors import DataError
 
@@ -106,6 +107,29 @@ def test_the_holder_is_named_and_its_death_frees_the_lock(tmp_path, caplog):
     once.make(tmp_path / "alive", (tmp_path / "alive").exists, lambda _: pytest.fail("made twice"))
     assert alive.wait() == 0
     assert f"process {alive.pid} on" in caplog.text
+
+
+def test_what_versions_without_locks_left_goes_after_a_day(tmp_path, own_cache):
+    def leave(name: str, hours: float) -> Path:
+        (tmp_path / name / "in").mkdir(parents=True)
+        file = tmp_path / name / "in" / "a"
+        file.write_text("half")
+        for path in (file, file.parent, tmp_path / name):
+            os.utime(path, (time.time() - 3600 * hours,) * 2)
+        return file
+
+    for name in (".unpacking-a", ".decoding-b", ".synthetic-c", "its-own"):
+        leave(name, 30)
+    os.utime(leave(".synthetic-alive", 30))  # somebody writes to one file of it
+    leave(".unpacking-young", 20)
+    once.make(tmp_path / "x", (tmp_path / "x").exists, lambda scratch: scratch.write_text("x"))
+    left = {path.name for path in tmp_path.iterdir()} - {"cache", "x"}
+    assert left == {".synthetic-alive", ".unpacking-young", "its-own"}
+    folder = own_cache / "synthetic" / ".synthetic-old"
+    folder.mkdir(parents=True)
+    os.utime(folder, (0, 0))
+    data.load("synthetic-tiny-a")
+    assert not folder.exists()
 
 
 def test_a_place_that_is_a_file_closed_or_full_is_named(tmp_path, monkeypatch):

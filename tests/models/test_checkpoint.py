@@ -176,6 +176,14 @@ def packed(folder, form, members):
         (b"<HTML>" + b"<p>Quota exceeded</p>" * 500, "open the address in a browser"),
         (b'{"error": {"code": 403, "message": "forbidden"}}', "a text in JSON"),
         (
+            b"Not Found",
+            "a text that begins 'Not Found', not a checkpoint; if a site sent it, open",
+        ),
+        (
+            "Zugriff verweigert: später\n".encode() * 100,
+            "that begins 'Zugriff verweigert: später'",
+        ),
+        (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2900000\n",
             "git lfs pull",
         ),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from reidlab.common import once, paths
 from reidlab.common.errors import DataError
+from reidlab.common.files import first_line
 from reidlab.common.progress import track
 from reidlab.data.readers.files import is_leftover, printable
 
@@ -131,6 +132,8 @@ def _reason(archive: Path, error: Exception) -> tuple[str, str]:
     if is_tar or kinds:
         what, remedy = kinds[0] if kinds else ("a tar archive", UNPACK)
         return f"it is {what}", remedy
+    if line := first_line(start):
+        return f"it is a text that begins {line!r}", NO_ZIPS[b"<"][1]
     return str(error) or type(error).__name__, FETCH
 
 

@@ -16,6 +16,10 @@ IMAGE = r"\.(jpg|jpeg|png|bmp|webp|tif|tiff)"
 NUMBER = r"\d{1,9}(?!\d)"
 
 
+#: What ends a line or stands for no character, in ASCII and beyond it.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
 def is_leftover(name: str) -> bool:
     """Whether a file or folder of this name is nothing of the set's."""
     return name in LEFTOVERS or (name.startswith(".") and name not in (".", ".."))
@@ -46,8 +50,8 @@ def visible(folder: Path) -> list[Path]:
     """What a folder holds but for leftovers, sorted by name.
 
     Raises:
-        DataError: a name that is no UTF-8, a link to nothing, or what is neither file nor folder;
-            the message names it.
+        DataError: a name that is no UTF-8 or holds a line end, a link to nothing, to itself or to
+            a folder that it lies in, or what is neither file nor folder; the message names it.
     """
     return sorted(Path(entry.path) for entry in _entries(folder))
 
@@ -57,19 +61,29 @@ def _entries(folder: Path | str) -> Iterator[os.DirEntry[str]]:
         if is_leftover(entry.name):
             continue
         require_utf8(entry.path)
-        if not _is_something(entry):
-            what = "a link to nothing" if entry.is_symlink() else "neither a file nor a folder"
+        if CONTROL.search(entry.name):
+            raise DataError(
+                f"{printable(entry.path)} has a line end or another control character in its "
+                "name, which tables lose. Rename it."
+            )
+        if what := _what_is_wrong(entry):
             raise DataError(
                 f"{printable(entry.path)} is {what}. Put the image in its place, or take it out."
             )
         yield entry
 
 
-def _is_something(entry: os.DirEntry[str]) -> bool:
+def _what_is_wrong(entry: os.DirEntry[str]) -> str:
     try:
-        return entry.is_file() or entry.is_dir()
-    except OSError:  # a link to itself
-        return False
+        is_folder = entry.is_dir()
+        if not (is_folder or entry.is_file()):
+            return "a link to nothing" if entry.is_symlink() else "neither a file nor a folder"
+    except OSError as error:
+        return f"a link that cannot be followed ({error.strerror})"
+    real = os.path.realpath
+    if is_folder and entry.is_symlink() and real(entry) in map(real, Path(entry).parents):
+        return "a link to a folder that it lies in"  # whoever follows it never ends
+    return ""
 
 
 def read_names(

@@ -212,8 +212,8 @@ def make_csv(folder: str | Path, out: str | Path | None = None, seed: int = 0) -
         DataError: there is such a file; no images, images that cannot be read, and files that are
             none; two layouts mixed; fewer than 4 people, or fewer than two who could be found.
     """
-    folder = Path(folder).resolve()
-    out = folder.parent / FILE if out is None else Path(out).resolve()
+    folder = Path(os.path.realpath(folder))
+    out = folder.parent / FILE if out is None else Path(os.path.realpath(out))
     if out.exists():
         raise DataError(f"{out} exists. Delete it to have it made anew, or name another file.")
     images = _photographs(folder)

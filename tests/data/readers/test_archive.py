@@ -273,6 +273,7 @@ def test_refused_by_name(kinds, own_cache, kind):
         (b"<!DOCTYPE html><title>Virus scan warning</title>", r"it is a web page.*\. Open the"),
         (b"\n<html>quota exceeded</html>", r"it is a web page.*\. Open the address"),
         (b"\x1f\x8b\x08" + bytes(100), r"it is a gzip file, perhaps tar\.gz\)\. Unpack it"),
+        (b"Not Found\n", r"it is a text that begins 'Not Found'\)\. Open the address"),
         (b"x" * 257 + b"ustar" + bytes(300), r"it is a tar archive\)\. Unpack it"),
         (b"Rar!\x1a\x07\x01\0" + bytes(200), r"it is a RAR archive\)\. Unpack it"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(200), r"it is a 7z archive\)\. Unpack it"),

@@ -382,6 +382,52 @@ def test_files_that_cannot_be_read(photographs):
         make_csv(folder)
 
 
+@pytest.mark.parametrize("sign", ["\r", "\n", "\t", "\x85", "\u2028", "\x1b"])
+@pytest.mark.parametrize("place", ["an{}na/door", "anna/door{}"])
+def test_names_that_a_table_would_lose(photographs, sign, place):
+    folder = photographs(with_cameras() | {place.format(sign): 1})
+    with pytest.raises(DataError, match=r"a line end or another control char") as error:
+        make_csv(folder)
+    assert sign not in str(error.value) and "Rename it" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("..", "a link to a folder that it lies in"),
+        (".", "a link to a folder that it lies in"),
+        ("loop", "a link that cannot be followed (Too many levels of symbolic links)"),
+        ("nowhere", "a link to nothing"),
+    ],
+)
+def test_folders_without_an_end(photographs, target, message):
+    folder = photographs(with_cameras())
+    (folder / "anna" / "loop").symlink_to(target)
+    with pytest.raises(DataError, match=re.escape(f"photographs/anna/loop is {message}. ")):
+        make_csv(folder)
+
+
+def test_folders_with_links_to_each_other(photographs):
+    folder = photographs(with_cameras())
+    (folder / "anna" / "b").symlink_to("../bert")
+    (folder / "bert" / "a").symlink_to("../anna")
+    with pytest.raises(DataError, match=r"anna/b/a is a link to a folder that it lies in"):
+        make_csv(folder)
+
+
+def test_a_folder_that_is_a_link_to_itself(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DataError, match="loop does not exist"):
+        make_csv(tmp_path / "loop")
+
+
+def test_a_link_to_another_folder_is_followed(photographs):
+    folder = photographs(with_cameras())
+    shutil.move(folder / "anna", folder.parent / "elsewhere")
+    (folder / "anna").symlink_to(folder.parent / "elsewhere")
+    assert len(pd.read_csv(make_csv(folder))) == 36
+
+
 def test_whole_photographs_instead_of_cut_out_people(photographs, caplog):
     folder = photographs(without_cameras())
     exif = Image.Exif()
