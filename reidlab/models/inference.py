@@ -17,17 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from reidlab.models.osnet import ConvLinear, ConvReLU, LiteConv3x3
 
 log = logging.getLogger(__name__)
 
-#: Blocks of torchvision whose convolutions are followed by these batch normalisations. Blocks of
-#: the project's own say so themselves, in an attribute ``folds``.
+#: Blocks of torchvision whose convolutions are followed by these batch normalisations. By name:
+#: torchvision takes longer to import than torch. Blocks of the project's own say so themselves,
+#: in an attribute ``folds``.
 TORCHVISION_FOLDS = {
-    BasicBlock: (("conv1", "bn1"), ("conv2", "bn2")),
-    Bottleneck: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
+    "BasicBlock": (("conv1", "bn1"), ("conv2", "bn2")),
+    "Bottleneck": (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
 }
 
 
@@ -58,7 +58,10 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 
 
 def _pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
-    yield from getattr(module, "folds", TORCHVISION_FOLDS.get(type(module), ()))
+    kind = type(module)
+    of_torchvision = kind.__module__ == "torchvision.models.resnet"
+    known = TORCHVISION_FOLDS.get(kind.__name__, ()) if of_torchvision else ()
+    yield from getattr(module, "folds", known)
     if type(module).forward is nn.Sequential.forward:
         children = list(module.named_children())
         for (name, child), (next_name, next_child) in itertools.pairwise(children):
