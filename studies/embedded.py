@@ -80,6 +80,39 @@ study.run("slip-flip-a", net, start=net, epochs=0, flip_test=True)
 study.run("net-osnet-a-on-b", net, dataset=B, start=net, epochs=0)
 study.run("net-osnet-a-to-b", net, dataset=B, start=net)
 
+# Notebooks 13 and 14 in miniature: a dozen people, seconds a training.
+tiny = dict(dataset="synthetic-tiny-a", batch_size=16, epochs=2, eval_every=2, val_fraction=0.0)
+inside = study.run("inside-osnet", a_none, height=64, width=32, pad=4, **tiny)
+for name in (
+    *("streams1", "streams2", "streams3", "depth4", "gate_separate", "gate_stream"),
+    *("gate_fixed", "gate_none", "gate_concat", "conv3x3", "bottleneck"),
+):
+    study.run(f"inside-{name.replace('_', '-')}", inside, model=f"osnet_x0_25_{name}")
+
+mspf = study.run(
+    "mspf-2-4",
+    net,
+    start="none",
+    model="mspf_x0_25",
+    height=128,
+    width=64,
+    pad=5,
+    center_weight=0.0007,
+    **tiny,
+)
+for name, network in {
+    "osnet": "osnet_x0_25_bnneck",
+    "osfa": "osfa_x0_25",
+    "0": "mspf_x0_25_patches_none",
+    "2": "mspf_x0_25_patches_2",
+    "2-4-8": "mspf_x0_25_patches_2_4_8",
+    "plain": "mspf_x0_25_attention_none",
+    "spatial": "mspf_x0_25_attention_spatial",
+    "channel": "mspf_x0_25_attention_channel",
+    "spatial-channel": "mspf_x0_25_attention_spatial_channel",
+}.items():
+    study.run(f"mspf-{name}", mspf, model=network)
+
 single = ["a-none", "b-none", "a-synthetic", "a-on-b", "a-to-b", "b-on-a", "b-to-a"]
 study.notebook("01-data", dataset=A, other=B)
 study.notebook("02-architecture", dataset=A)
@@ -109,6 +142,56 @@ study.notebook(
     transfer=["net-osnet-a-on-b", "net-osnet-a-to-b"],
 )
 study.notebook("12-claims")
+study.notebook(
+    "13-inside-osnet",
+    rows={
+        "four streams, one gate": "inside-osnet",
+        "three streams": "inside-streams3",
+        "two streams": "inside-streams2",
+        "one stream": "inside-streams1",
+        "plain bottleneck": "inside-bottleneck",
+        "all streams four deep": "inside-depth4",
+        "a gate for each stream": "inside-gate-separate",
+        "one number for a stream": "inside-gate-stream",
+        "gates fixed after training": "inside-gate-fixed",
+        "no gate": "inside-gate-none",
+        "side by side": "inside-gate-concat",
+        "full 3x3": "inside-conv3x3",
+    },
+)
+study.notebook(
+    "14-mspf",
+    networks={
+        "OSNet": "mspf-osnet",
+        "OSFA": "mspf-osfa",
+        "MSPF": "mspf-2-4",
+    },
+    patches={
+        "none": "mspf-0",
+        "2": "mspf-2",
+        "2-4": "mspf-2-4",
+        "2-4-8": "mspf-2-4-8",
+    },
+    attention={
+        "none": "mspf-plain",
+        "spatial": "mspf-spatial",
+        "channel": "mspf-channel",
+        "spatial then channel": "mspf-spatial-channel",
+        "channel then spatial": "mspf-2-4",
+    },
+    dataset=A,
+    persons=30,
+    images=10,
+)
+study.notebook(
+    "15-attention",
+    networks={"untrained": "none", "the shipped weight": "synthetic", "trained here": "a-none"},
+    looked_at="trained here",
+    dataset=A,
+    count=160,
+    block="conv4.1",
+    seed=0,
+)
 study.notebook(
     "17-corruptions",
     run="a-none",

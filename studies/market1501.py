@@ -148,6 +148,41 @@ adamw = dict(optimizer="adamw", lr=1e-3, schedule="onecycle")
 for name in ("osnet_x0_25", "resnet50"):
     study.run(f"help-adamw-{name.split('_')[0]}", base, model=name, **adamw, **small, **once)
 
+# The OSNet paper's ablation, notebook 13: one part of the block changed a row.
+for name in (
+    *("streams1", "streams2", "streams3", "depth4", "gate_separate", "gate_stream"),
+    *("gate_fixed", "gate_none", "gate_concat", "conv3x3", "bottleneck"),
+):
+    study.run(f"inside-{name.replace('_', '-')}", m, model=f"osnet_x0_25_{name}")
+
+# OSNet, OSFA and MSPF, notebook 14: one recipe, every trunk from ImageNet. Eight patches of an
+# image, and OSFA's four parts, want 128 rows. Two seeds: MSPF holds three OSNets.
+mspf = study.run(
+    "mspf-2-4",
+    m,
+    model="mspf_x0_25",
+    start="imagenet",
+    seeds=[0, 1],
+    sizes=[],
+    sampler="identities",
+    num_instances=4,
+    triplet="hinge",
+    center_weight=0.0007,
+    flip_test=False,
+)
+for name, network in {
+    "osnet": "osnet_x0_25_bnneck",
+    "osfa": "osfa_x0_25",
+    "0": "mspf_x0_25_patches_none",
+    "2": "mspf_x0_25_patches_2",
+    "2-4-8": "mspf_x0_25_patches_2_4_8",
+    "plain": "mspf_x0_25_attention_none",
+    "spatial": "mspf_x0_25_attention_spatial",
+    "channel": "mspf_x0_25_attention_channel",
+    "spatial-channel": "mspf_x0_25_attention_spatial_channel",
+}.items():
+    study.run(f"mspf-{name}", mspf, model=network)
+
 # The tricks table, notebook 10: one trick a row, each on top of the row before it. From random
 # weights so short a training does not survive the triplet loss without a neck: all features
 # become equal.
@@ -310,6 +345,61 @@ study.notebook(
     },
 )
 study.notebook("12-claims")
+study.notebook(
+    "13-inside-osnet",
+    rows={
+        "four streams, one gate": "m-scratch",
+        "three streams": "inside-streams3",
+        "two streams": "inside-streams2",
+        "one stream": "inside-streams1",
+        "plain bottleneck": "inside-bottleneck",
+        "all streams four deep": "inside-depth4",
+        "a gate for each stream": "inside-gate-separate",
+        "one number for a stream": "inside-gate-stream",
+        "gates fixed after training": "inside-gate-fixed",
+        "no gate": "inside-gate-none",
+        "side by side": "inside-gate-concat",
+        "full 3x3": "inside-conv3x3",
+    },
+)
+study.notebook(
+    "14-mspf",
+    networks={
+        "OSNet": "mspf-osnet",
+        "OSFA": "mspf-osfa",
+        "MSPF": "mspf-2-4",
+    },
+    patches={
+        "none": "mspf-0",
+        "2": "mspf-2",
+        "2-4": "mspf-2-4",
+        "2-4-8": "mspf-2-4-8",
+    },
+    attention={
+        "none": "mspf-plain",
+        "spatial": "mspf-spatial",
+        "channel": "mspf-channel",
+        "spatial then channel": "mspf-spatial-channel",
+        "channel then spatial": "mspf-2-4",
+    },
+    dataset="synthetic-a",
+    persons=30,
+    images=10,
+)
+study.notebook(
+    "15-attention",
+    networks={
+        "untrained": "none",
+        "the shipped weight": "synthetic",
+        "published, Market-1501": "published-market1501",
+        "published, MSMT17": "published-msmt17",
+    },
+    looked_at="published, Market-1501",
+    dataset="synthetic-a",
+    count=160,
+    block="conv4.1",
+    seed=0,
+)
 study.notebook(
     "17-corruptions",
     run="published-market1501",

@@ -69,6 +69,19 @@ study.run("slip-center-a", net, center_lr=0.0)
 study.run("net-osnet-a-on-b", net, dataset=B, start=net, epochs=0)
 study.run("net-osnet-a-to-b", net, dataset=B, start=net)
 
+inside = study.run("inside-osnet", a_none, epochs=1, eval_every=1)
+study.run("inside-streams1", inside, model="osnet_x0_25_streams1")
+study.run("inside-gate-none", inside, model="osnet_x0_25_gate_none")
+
+mspf = study.run("mspf-2-4", net, model="mspf_x0_25", epochs=1, eval_every=1, center_weight=0.0007)
+for name, network in {
+    "osnet": "osnet_x0_25_bnneck",
+    "osfa": "osfa_x0_25",
+    "0": "mspf_x0_25_patches_none",
+    "plain": "mspf_x0_25_attention_none",
+}.items():
+    study.run(f"mspf-{name}", mspf, model=network)
+
 single = ["a-none", "b-none", "a-on-b", "a-to-b", "b-on-a", "b-to-a"]
 study.notebook("01-data", dataset=A, other=B)
 study.notebook(
@@ -94,6 +107,42 @@ study.notebook(
     steps={},
 )
 study.notebook("12-claims")
+study.notebook(
+    "13-inside-osnet",
+    rows={
+        "four streams, one gate": "inside-osnet",
+        "one stream": "inside-streams1",
+        "no gate": "inside-gate-none",
+    },
+)
+study.notebook(
+    "14-mspf",
+    networks={
+        "OSNet": "mspf-osnet",
+        "OSFA": "mspf-osfa",
+        "MSPF": "mspf-2-4",
+    },
+    patches={
+        "none": "mspf-0",
+        "2-4": "mspf-2-4",
+    },
+    attention={
+        "none": "mspf-plain",
+        "channel then spatial": "mspf-2-4",
+    },
+    dataset=A,
+    persons=30,
+    images=10,
+)
+study.notebook(
+    "15-attention",
+    networks={"untrained": "none", "trained": "a-none"},
+    looked_at="trained",
+    dataset=A,
+    count=60,
+    block="conv4.1",
+    seed=0,
+)
 study.notebook(
     "17-corruptions",
     run="a-none",

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -31,6 +32,21 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     colours = 255 * colormaps["inferno"](strength)[..., :3]
     grey = image.mean(2, keepdims=True)
     return (0.45 * grey + 0.55 * colours).clip(0, 255).astype(np.uint8)
+
+
+def mask_sheet(images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> Figure:
+    """Pictures, and below each the share of person, carried object and background in colours.
+
+    Args:
+        images: N pictures, (H, W, 3) uint8.
+        masks: (H, W, 3) of each, as `pedestrians.mask` makes them.
+    """
+    sheet = Sheet(len(images), rows=2, headings=0)
+    palette = np.array([to_rgb(colour) for colour in COLOURS.values()])
+    for x, (image, mask) in enumerate(zip(images, masks)):
+        sheet.put(image, x, sheet.row_top(0, 0))
+        sheet.put((255 * mask @ palette).round().astype(np.uint8), x, sheet.row_top(1, 0))
+    return sheet.figure
 
 
 def map_sheet(images: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -> Figure:

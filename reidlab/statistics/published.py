@@ -34,6 +34,7 @@ KINDS = {
     "model zoo": "a network that its authors trained and offer for download",
     "seed report": "a student report that this study sets out from",
     "third party": "somebody's repeat of the paper, told in an issue",
+    "ablation": "the paper's network with one part of the block changed",
     "context": "another method, for orientation",
     "predecessor": "a network before OSNet that the seed report speaks of",
 }

@@ -3,10 +3,10 @@
 import importlib
 
 _HOME = {"Results": "results", "planned": "notebooks"} | dict.fromkeys(
-    ("finished", "network", "run_folder", "runs"), "steps"
+    ("finished", "network", "run_folder", "runs", "whole"), "steps"
 )
 
-__all__ = ["Results", "finished", "network", "planned", "run_folder", "runs"]
+__all__ = ["Results", "finished", "network", "planned", "run_folder", "runs", "whole"]
 
 
 def __getattr__(name: str) -> object:

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from reidlab import data
@@ -107,6 +107,26 @@ def finished(profile: str, names: Iterable[str]) -> dict[str, list[Run]]:
             ]
         )
     }
+
+
+def whole(profile: str, rows: Mapping[str, str]) -> tuple[dict[str, list[Run]], int]:
+    """Rows of a table whose trainings are all finished, and how many trainings the others lack.
+
+    Args:
+        profile: the name of a study.
+        rows: label -> run.
+
+    Returns:
+        Label -> trainings in the seeds' order, without the rows that lack some; and the number
+        of trainings that are missing.
+
+    Raises:
+        StudyError: see :func:`finished`.
+    """
+    study, there = load(profile), finished(profile, dict.fromkeys(rows.values()))
+    lacks = {name: len(study[name].seeds) - len(there.get(name, [])) for name in rows.values()}
+    shown = {label: there[name] for label, name in rows.items() if not lacks[name]}
+    return shown, sum(lacks.values())
 
 
 def network(profile: str, name: str, seed: int | None = None) -> Run:

@@ -107,6 +107,18 @@ def test_runs_that_take_hours_are_asked_for_and_not_trained_in_passing(small):
     assert weights.with_name("metrics.json").stat().st_mtime_ns == before
 
 
+def test_a_table_shows_the_rows_that_are_whole_and_counts_what_the_others_lack(small):
+    study = small(keep=True)
+    rows = {"first": "base", "same again": "base", "second": "after"}
+    assert steps.whole("mine", rows) == ({}, 4)
+    steps.train(study, "after", 2)  # and its source with that seed
+    assert steps.whole("mine", rows) == ({}, 2)
+    steps.train(study, "base", 1)
+    shown, missing = steps.whole("mine", rows)
+    assert list(shown) == ["first", "same again"] and missing == 1
+    assert [run.seed for run in shown["first"]] == [2, 1]
+
+
 @pytest.mark.parametrize("change", ["setting", "code", "start", "note", "weights", "images"])
 def test_a_run_makes_room_when_what_it_rests_on_has_changed(small, monkeypatch, change):
     study = small()
