@@ -12,6 +12,7 @@ from latex2mathml.converter import convert
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from reidlab.common.files import replacing
+from reidlab.plots.style import CHART
 
 ENDINGS = {"image/png": "png", "image/jpeg": "jpg"}
 
@@ -101,8 +102,11 @@ def _output(
                 scratch.write_bytes(base64.b64decode(data[kind]))
             made.images.append(file)
             caption = f"Figure {number}. {escape(section)}"
+            is_chart = output.get("metadata", {}).get(kind) == CHART
+            look = ' class="chart"' if is_chart else ""
             return (
-                f'<figure><img loading="lazy" src="{folder.name}/{file.name}" alt="{caption}">'
+                f'<figure><img{look} loading="lazy" src="{folder.name}/{file.name}" '
+                f'alt="{caption}">'
                 f"<figcaption>{caption}</figcaption></figure>"
             )
     if "text/html" in data:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jinja2
 import nbformat
+from PIL import Image
 
 from reidlab.common import paths
 from reidlab.common.errors import StudyError
@@ -32,6 +33,11 @@ PICTURE_SAYS = (
     "Generated people. On the left of each row somebody to look for; then what the network found, "
     "most alike first: ✓ the same person in another camera, ✗ somebody else."
 )
+
+#: Share of it that a telephone shows: the queries with the first four answers, legible.
+NARROW = 0.474
+#: The main table's columns on the start page; the others are in the README and on the runs' pages.
+COLUMNS = ("run", "Rank-1", "mAP", "trained on → tested on", "from", "network", "minutes")
 
 
 class Site:
@@ -108,22 +114,22 @@ class Site:
             f'<li><a href="notebooks/{name}.html">{escape(title)}</a></li>'
             for name, title in questions.items()
         )
-        rows = [
-            line.strip("| ").split(" | ")
-            for line in main_table(paths.ROOT / "results").splitlines()
-        ]
+        with Image.open(PICTURE) as whole, replacing(self.folder / "people-narrow.png") as file:
+            whole.crop((0, 0, round(NARROW * whole.width), whole.height)).save(file)
         claims = self.study.results / "tables" / "claims.csv"
         ledger = f"<h2>What others claim</h2>{table_html(claims)}" if claims.is_file() else ""
         body = (
             "<p>Person re-identification finds the same person again in other cameras. "
             "A network turns each picture into a list of numbers; pictures of one person should "
             "get lists that are close. This study asks what helps, and by how much.</p>"
-            f'<figure><img src="people.png" alt="{PICTURE_SAYS}">'
+            '<figure><picture><source media="(max-width: 40rem)" srcset="people-narrow.png">'
+            f'<img src="people.png" alt="{PICTURE_SAYS}"></picture>'
             f"<figcaption>{PICTURE_SAYS}</figcaption></figure>"
-            f"<h2>What we found</h2>{rows_html(rows[0], rows[2:])}"
+            f"<h2>What we found</h2>{rows_html(*_small_table())}"
             "<p><strong>Rank-1</strong>: percent of queries whose first answer is right. "
             "<strong>mAP</strong>: also counts how early all other right answers come. ± is the "
-            "standard deviation over the seeds.</p>"
+            "standard deviation over the seeds; bold is the best of those that were tested on the "
+            "same data.</p>"
             f'{ledger}<h2>The questions</h2><ul class="cards">{cards}</ul>'
         )
         self._write("index.html", "Who is this, in the other camera?", body)
@@ -193,6 +199,22 @@ class Site:
             f"<pre>{_json(first.config)}</pre></details><h2>Provenance</h2><pre>{_json(first.provenance)}</pre>"
             f"<h2>Make it again</h2><pre>{escape(command)}</pre>"
         )
+
+
+def _small_table() -> tuple[list[str], list[list[str]]]:
+    """The main table's heading and rows in `COLUMNS`, the best of each tested set in bold."""
+    heading, _, *lines = [
+        line.strip("| ").split(" | ") for line in main_table(paths.ROOT / "results").splitlines()
+    ]
+    rows = [[line[heading.index(column)] for column in COLUMNS] for line in lines]
+    tested = [row[3].rpartition(" → ")[2] for row in rows]
+    for column in (1, 2):
+        values = [float(row[column].split()[0]) for row in rows]
+        for row, value, name in zip(rows, values, tested):
+            others = [other for other, where in zip(values, tested) if where == name]
+            if len(others) > 1 and value == max(others):
+                row[column] = f"**{row[column]}**"
+    return [*COLUMNS], rows
 
 
 def table_html(file: Path) -> str:

@@ -14,6 +14,7 @@ from reidlab.common.errors import StudyError
 from reidlab.recipe.study import load
 from reidlab.study.article import article
 from reidlab.study.notebooks import without_pictures
+from reidlab.study.readme import main_table
 from reidlab.study.site import PICTURE, Site, table_html
 
 PROFILES = ["embedded", "market1501"]
@@ -48,8 +49,8 @@ def pages(folder):
 def test_every_link_leads_somewhere_and_nothing_comes_from_outside(sites, profile):
     found = pages(sites[profile])
     for file, page in found.items():
-        for tag in page.find_all(["img", "script", "link"]):
-            address = tag.get("src") or tag.get("href")
+        for tag in page.find_all(["img", "script", "link", "source"]):
+            address = tag.get("src") or tag.get("href") or tag.get("srcset")
             assert address == "data:," or (file.parent / address).is_file(), (file, address)
         for link in page.find_all("a"):
             address, _, anchor = link["href"].partition("#")
@@ -84,10 +85,47 @@ def test_a_run_page_shows_the_scores_of_its_folder(sites):
     assert shown == ["0", *(f"{scores[key]:.1f}" for key in ("rank1", "rank5", "mAP", "mINP"))]
 
 
+def test_the_start_page_has_the_main_tables_rows_and_marks_the_best_of_a_data_set(sites):
+    page = BeautifulSoup((sites["embedded"] / "index.html").read_text(), "html.parser")
+    table = page.find("table")
+    shown = [[cell.get_text() for cell in row.find_all("td")] for row in table.tbody("tr")]
+    lines = main_table(paths.ROOT / "results").replace("`", "").splitlines()
+    whole = [line.strip("| ").split(" | ") for line in lines]
+    columns = [whole[0].index(cell.get_text()) for cell in table.thead("th")]
+    assert shown == [[line[column] for column in columns] for line in whole[2:]]
+    of_market = [row[1:3] for row in shown if row[3].endswith("→ market1501")]
+    best = [max((row[k] for row in of_market), key=lambda t: float(t.split()[0])) for k in (0, 1)]
+    marked = [cell.get_text() for cell in table.find_all("strong")]
+    assert len(of_market) > 1 and set(best) <= set(marked)
+
+
+def test_a_telephone_gets_the_queries_and_first_answers_of_the_same_picture(sites):
+    with Image.open(sites["embedded"] / "people-narrow.png") as narrow, Image.open(PICTURE) as all:
+        left = all.crop((0, 0, *narrow.size))
+        assert narrow.convert("RGB").tobytes() == left.convert("RGB").tobytes()
+        assert narrow.height == all.height and narrow.width < 500
+
+
+def test_charts_are_known_from_pictures_of_people_in_the_dark(sites):
+    name = "06-retrieval"
+    text = (sites["embedded"] / "notebooks" / f"{name}.html").read_text()
+    notebook = paths.ROOT / "results" / "embedded" / "notebooks" / f"{name}.ipynb"
+    notes = [
+        output.get("metadata", {}).get(kind, {}).get("reidlab")
+        for cell in nbformat.read(notebook, as_version=4).cells
+        for output in cell.get("outputs", [])
+        for kind in output.get("data", {})
+        if kind.startswith("image/")
+    ]
+    images = BeautifulSoup(text, "html.parser").find_all("img")
+    assert [image.get("class") == ["chart"] for image in images] == [n == "chart" for n in notes]
+    assert {True, False} == {note == "chart" for note in notes}
+
+
 def test_a_site_of_photographs_holds_none(sites):
     """What its notebooks say of a picture decides; the start page's shows generated people."""
     there = {file.name for file in sites["market1501"].rglob("*.jpg")}
-    images = [file for file in sites["market1501"].rglob("*.png") if file.name != "people.png"]
+    images = [file for file in sites["market1501"].rglob("*.png") if file.name[:6] != "people"]
     assert (sites["market1501"] / "people.png").read_bytes() == PICTURE.read_bytes()
     known = 0
     for file in (paths.ROOT / "results" / "market1501" / "notebooks").glob("*.ipynb"):
