@@ -10,6 +10,7 @@ from typing import Any
 from bs4 import BeautifulSoup
 from latex2mathml.converter import convert
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from PIL import Image
 
 from reidlab.common.files import replacing
 from reidlab.plots.style import CHART
@@ -104,9 +105,11 @@ def _output(
             caption = f"Figure {number}. {escape(section)}"
             is_chart = output.get("metadata", {}).get(kind) == CHART
             look = ' class="chart"' if is_chart else ""
+            with Image.open(file) as image:  # its room, kept until it is loaded
+                width, height = image.size
             return (
                 f'<figure><img{look} loading="lazy" src="{folder.name}/{file.name}" '
-                f'alt="{caption}">'
+                f'width="{width}" height="{height}" alt="{caption}">'
                 f"<figcaption>{caption}</figcaption></figure>"
             )
     if "text/html" in data:
