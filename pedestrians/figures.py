@@ -1,6 +1,7 @@
 """Pictures that show how the generator works, for the notebook on data."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -87,6 +88,29 @@ def same_person_all_cameras(
         (camid, decoded(config, Shot("", split, person, camid, 0, "good")))
         for camid in range(1, config.cameras + 1)
     ]
+
+
+def gathered(
+    config: SyntheticConfig, persons: int, cameras: Sequence[int], split: str = "test"
+) -> np.ndarray:
+    """One image of each person from each camera, in turn; a camera that comes again shows another.
+
+    Args:
+        config: whose people and cameras; it may have fewer people.
+        persons: how many, from the first on.
+        cameras: camids, one an image.
+        split: whose population.
+
+    Returns:
+        (persons · cameras, 128, 64, 3) uint8, person by person.
+    """
+    config = replace(config, **{f"{split}_ids": persons})
+    shots = (
+        Shot("", split, person, camid, index, "good")
+        for person in range(persons)
+        for index, camid in enumerate(cameras)
+    )
+    return np.stack([decoded(config, shot) for shot in shots])
 
 
 def lookalikes(config: SyntheticConfig, split: str = "test") -> list[list[int]]:

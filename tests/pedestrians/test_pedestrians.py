@@ -401,6 +401,17 @@ def test_every_camera_shows_the_same_person():
     np.testing.assert_array_equal(synthetic.figures.decoded(SMALL, shot), again)
 
 
+def test_gathered_images_are_shots_of_the_set_person_by_person():
+    found = synthetic.figures.gathered(SMALL, SMALL.test_ids, [1, 2, 1])
+    assert found.shape == (9, 128, 64, 3) and found.dtype == np.uint8
+    for number, image in enumerate(found):
+        person, index = divmod(number, 3)
+        shot = synthetic.Shot("", "test", person, [1, 2, 1][index], index, "good")
+        np.testing.assert_array_equal(image, synthetic.figures.decoded(SMALL, shot))
+    assert (found[0] != found[2]).any()
+    assert len(synthetic.figures.gathered(SMALL, 5, [3])) == 5  # more people than the set has
+
+
 def moments(bags=("backpack", "crossbody", "handbag", "tote", "suitcase", "none")):
     """(moment, its generator) of a detection for each kind of bag, from several sides."""
     config = replace(CONFIGS["synthetic-tiny-a"], train_ids=40, clutter=3.0)
