@@ -113,6 +113,25 @@ for name, network in {
 }.items():
     study.run(f"mspf-{name}", mspf, model=network)
 
+# Of pairs: small images and few epochs, tested on 25 people who are held out, for every query
+# is compared with every image.
+small = dict(dataset=A, height=80, width=40, pad=4, val_identities=25, epochs=6, eval_every=6)
+modern = study.run("pairs-idla", "pairs-modern", **small, batch_size=32)
+study.run("pairs-fpnn", modern, model="fpnn_bn")
+study.run("pairs-idla-paper", "idla-paper", **small, batch_size=32)
+study.run("pairs-fpnn-paper", "fpnn-paper", **small, batch_size=32)
+plain = study.run("pairs-osnet", a_none, **small | dict(epochs=3, eval_every=3), val_fraction=0.0)
+study.run(
+    "pairs-mcp",
+    plain,
+    model="mcp_bn",
+    optimizer="adamw",
+    lr=0.001,
+    sampler="identities",
+    num_instances=2,
+    triplet="improved",
+)
+
 single = ["a-none", "b-none", "a-synthetic", "a-on-b", "a-to-b", "b-on-a", "b-to-a"]
 study.notebook("01-data", dataset=A, other=B)
 study.notebook("02-architecture", dataset=A)
@@ -191,6 +210,24 @@ study.notebook(
     count=160,
     block="conv4.1",
     seed=0,
+)
+study.notebook(
+    "16-pairs",
+    sets={
+        A: {
+            "FPNN, paper's recipe": ["pairs-fpnn-paper"],
+            "FPNN, modern recipe": ["pairs-fpnn"],
+            "IDLA, paper's recipe": ["pairs-idla-paper"],
+            "IDLA, modern recipe": ["pairs-idla"],
+            "MCP-CNN, modern recipe": ["pairs-mcp"],
+            "OSNet x0.25, random weights": ["pairs-osnet"],
+        }
+    },
+    pictured={"IDLA": "pairs-idla", "FPNN": "pairs-fpnn", "MCP-CNN": "pairs-mcp"},
+    people=[5, 6],
+    bridge="a-none",
+    galleries=[10, 100, 1000],
+    steps=500,
 )
 study.notebook(
     "17-corruptions",

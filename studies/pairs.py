@@ -5,6 +5,8 @@ OSNet fine-tuned on the same images: one partition of each set at first, more of
 Research data: pictures are left out of everything that is saved.
 """
 
+import re
+
 from reidlab.recipe import Study
 
 study = Study(
@@ -37,3 +39,30 @@ for name, partitions in SETS.items():
     study.run(f"{name}-fpnn-0", "pairs-modern", model="fpnn_bn", **this)
     study.run(f"{name}-idla-paper-0", "idla-paper", **this)
     study.run(f"{name}-fpnn-paper-0", "fpnn-paper", **this)
+
+#: Label of a row of the table -> how its runs are called, between the set and the partition.
+ROWS = {
+    "FPNN, paper's recipe": "fpnn-paper",
+    "FPNN, modern recipe": "fpnn",
+    "IDLA, paper's recipe": "idla-paper",
+    "IDLA, modern recipe": "idla",
+    "MCP-CNN, modern recipe": "mcp",
+    "OSNet x0.25 from MSMT17, not fine-tuned": "msmt17-as-is",
+    "OSNet x0.25 from ImageNet": "osnet-imagenet",
+    "OSNet x0.25 from MSMT17": "osnet-msmt17",
+}
+study.notebook(
+    "16-pairs",
+    sets={
+        name: {
+            label: [run for run in study.runs if re.fullmatch(rf"{name}-{word}-\d", run)]
+            for label, word in ROWS.items()
+        }
+        for name in SETS
+    },
+    pictured={"IDLA": "viper-idla-0", "FPNN": "viper-fpnn-0", "MCP-CNN": "viper-mcp-0"},
+    people=[5, 6],
+    bridge="viper-osnet-imagenet-0",
+    galleries=[100, 316, 900, 5332],
+    steps=1500,
+)

@@ -82,6 +82,30 @@ for name, network in {
 }.items():
     study.run(f"mspf-{name}", mspf, model=network)
 
+# Of pairs: thumbnails as well.
+pairs = study.run(
+    "pairs-idla",
+    "pairs-modern",
+    dataset=A,
+    height=64,
+    width=32,
+    pad=4,
+    batch_size=8,
+    epochs=2,
+    eval_every=2,
+)
+study.run("pairs-fpnn", pairs, model="fpnn_bn")
+study.run(
+    "pairs-mcp",
+    a_none,
+    model="mcp_bn",
+    val_fraction=0.0,
+    eval_every=2,
+    sampler="identities",
+    num_instances=2,
+    triplet="improved",
+)
+
 single = ["a-none", "b-none", "a-on-b", "a-to-b", "b-on-a", "b-to-a"]
 study.notebook("01-data", dataset=A, other=B)
 study.notebook(
@@ -142,6 +166,15 @@ study.notebook(
     count=60,
     block="conv4.1",
     seed=0,
+)
+study.notebook(
+    "16-pairs",
+    sets={A: {"IDLA, modern recipe": ["pairs-idla"], "OSNet, random weights": ["a-none"]}},
+    pictured={"IDLA": "pairs-idla", "FPNN": "pairs-fpnn", "MCP-CNN": "pairs-mcp"},
+    people=[5, 6],
+    bridge="a-none",
+    galleries=[8, 32],
+    steps=50,
 )
 study.notebook(
     "17-corruptions",

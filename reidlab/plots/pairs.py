@@ -28,16 +28,20 @@ MARGIN = 1 / 25
 
 def _grid(pairs: Pairs, columns: int) -> tuple[Figure, np.ndarray]:
     """A row a pair, with its two images on the left and its title over them."""
-    figure, grid = new_figure(2.5 * len(pairs), len(pairs), columns, squeeze=False)
+    height = 2.6  # inches a row; a picture is half as wide
+    figure, grid = new_figure(
+        height * len(pairs), len(pairs), columns, 0.5 * height * columns, squeeze=False
+    )
     for row, (title, images) in zip(grid, pairs.items()):
         for axes, image in zip(row, images):
-            plain_image(axes, image).set_aspect("auto")
+            plain_image(axes, image).set(aspect="auto", box_aspect=2)
         row[0].set_title(title)
     return figure, grid
 
 
 def _map(axes: Axes, values: np.ndarray, highest: float, title: str = "") -> None:
     axes.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=highest, aspect="auto")
+    axes.set_box_aspect(2)
     plain_image(axes).set_title(title, fontsize=9, fontweight="normal")
 
 
@@ -50,7 +54,7 @@ def difference_maps(pairs: Pairs, maps: Sequence[tuple[np.ndarray, np.ndarray]])
     """
     figure, grid = _grid(pairs, 4)
     highest = max(values.max() for both in maps for values in both)
-    titles = "K: in the left image, not nearby in the right", "K': the other way round"
+    titles = "K: left only", "K': right only"
     for row, both in zip(grid, maps):
         for axes, values, title in zip(row[2:], both, titles):
             mean = values.mean()
@@ -75,13 +79,13 @@ def displacement_matrices(
     for row, some in zip(grid, matrices):
         for axes, stripe in zip(row[2:], chosen):
             _map(axes, some[stripe], highest, f"stripe {stripe + 1} of {count}")
-            axes.set_aspect("equal")
+            axes.set_box_aspect(1)
             axes.plot([0, len(some[0]) - 1], [0, len(some[0]) - 1], color=GREY, linewidth=0.8)
         for axes in row[:2]:
             for stripe in chosen:
                 height = axes.images[0].get_array().shape[0]
                 axes.axhline((stripe + 0.5) * height / count, color=VERMILLION, linewidth=0.8)
-    grid[-1, 2].set(xlabel="patch of the right image", ylabel="patch of the left")
+    grid[-1, 2].set(xlabel="right patch", ylabel="left patch")
     return figure
 
 
@@ -99,7 +103,7 @@ def part_channels(
     highest = max(some.max() for some in maps)
     for row, both, apart in zip(grid, maps, distances):
         for image, axes, values in zip(row[:2], row[2:4], both):
-            _map(axes, values, highest, "global convolution")
+            _map(axes, values, highest, "convolution 1")
             edges = np.cumsum([len(part) for part in np.array_split(values, 4)])[:-1]
             height = image.images[0].get_array().shape[0]
             for edge in edges:
@@ -109,7 +113,7 @@ def part_channels(
         bars = row[4].barh(range(len(CHANNELS)), apart, color=[GREY, *[BLUE] * 4])
         row[4].bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
         name_rows(row[4], CHANNELS)
-        row[4].set(xlim=(0, 1.5), xlabel="distance of the channel")
+        row[4].set(xlim=(0, 1.8), xlabel="distance", box_aspect=2)
     return figure
 
 

@@ -21,6 +21,8 @@ PROTOCOLS = {
     "grid": ("GRID", "125 queries"),
     "prid2011": ("PRID2011", "single shot"),
     "ilids": ("i-LIDS", "single shot"),
+    "cuhk03-classic-labeled": ("CUHK03 labeled", "classic"),
+    "cuhk03-classic-detected": ("CUHK03 detected", "classic"),
 }
 
 #: Columns of :func:`partition_table`.

@@ -41,4 +41,6 @@ def test_published_numbers_of_one_protocol_only():
         "grid": {"OSNet x1.0 (paper)": 38.2},
         "prid2011": {"MCP-CNN": 22.0},
         "ilids": {"MCP-CNN": 60.4},
+        "cuhk03-classic-labeled": {"FPNN": 20.65, "IDLA": 54.74},
+        "cuhk03-classic-detected": {"FPNN": 19.89, "IDLA": 44.96},
     }
