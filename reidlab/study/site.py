@@ -247,7 +247,11 @@ def rows_html(heading: list[str], rows: list[list[str]], raw: bool = False) -> s
     """A table that scrolls where it is wide; cells are Markdown in a line, or HTML if ``raw``."""
 
     def cell(text: str) -> str:
-        return text if raw else to_html(escape(text, quote=False)).strip()[3:-4] or text
+        if raw:
+            return text
+        made = to_html(escape(text, quote=False)).strip()
+        # "+ triplet loss" is a cell, not a list.
+        return made[3:-4] if made.startswith("<p>") else escape(text, quote=False)
 
     lines = ["".join(f"<td>{cell(text)}</td>" for text in row) for row in rows]
     top = "".join(

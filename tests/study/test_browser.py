@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -124,3 +125,21 @@ def test_text_and_charts_are_light_on_dark_in_the_dark(browser, start):
     assert ink > 200 and paper < 40
     assert "invert" in page.evaluate(look.format("img.chart", "filter"))
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_issue_on_any_page(browser, start, scheme):
+    axe = paths.ROOT / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.is_file():
+        pytest.skip("axe-core is not here: npm install --no-save axe-core")
+    page = browser.new_page(color_scheme=scheme)
+    folder = Path(start.removeprefix("file://")).parent
+    names = ["index.html", "tables.html", "runs.html", "runs/a-none.html"]
+    found = []
+    for file in [*(folder / name for name in names), *sorted(folder.glob("notebooks/*.html"))]:
+        page.goto(file.as_uri())
+        page.evaluate(axe.read_text())
+        issues = page.evaluate("axe.run()")["violations"]
+        found += [(file.name, one["id"]) for one in issues if one["impact"] != "minor"]
+    page.close()
+    assert found == []

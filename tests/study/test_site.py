@@ -154,9 +154,10 @@ def test_a_picture_without_a_note_and_one_in_html_are_left_out(tmp_path):
 
 def test_a_csv_becomes_a_table_that_a_browser_takes_for_text(tmp_path):
     file = tmp_path / "a.csv"
-    file.write_text("run,value\n<b>`x`</b>,12345.678\n")
+    file.write_text("run,value\n<b>`x`</b>,12345.678\n+ triplet loss,# 1\n")
     assert "&lt;b&gt;<code>x</code>&lt;/b&gt;" in table_html(file)
     assert "12,346" in table_html(file)
+    assert "<tr><td>+ triplet loss</td><td># 1</td></tr>" in table_html(file)  # no list
 
 
 def test_without_results_it_says_what_to_do(tmp_path, monkeypatch):
