@@ -144,6 +144,11 @@ for name in ("osnet_x0_25", "mobilenet_v3_large", "mspf_x0_25"):
 # A network of pairs scores 1,300 of them a second and core, and the whole test set has 53 million.
 study.run("help-idla", "pairs-modern", dataset="market1501-twentieth", epochs=150, eval_every=150)
 study.run("help-none-twentieth", "help-none", dataset="market1501-twentieth")
+study.run("pairs-fpnn", "help-idla", model="fpnn_bn")
+study.run(
+    "pairs-mcp", "help-idla", model="mcp_bn", height=250, width=100, pad=0, sampler="identities",
+    num_instances=2, triplet="improved", distance="euclidean",
+)  # fmt: skip
 adamw = dict(optimizer="adamw", lr=1e-3, schedule="onecycle")
 for name in ("osnet_x0_25", "resnet50"):
     study.run(f"help-adamw-{name.split('_')[0]}", base, model=name, **adamw, **small, **once)
@@ -399,6 +404,22 @@ study.notebook(
     count=160,
     block="conv4.1",
     seed=0,
+)
+study.notebook(
+    "16-pairs",
+    sets={
+        "market1501-twentieth": {
+            "IDLA, modern recipe": ["help-idla"],
+            "FPNN, modern recipe": ["pairs-fpnn"],
+            "MCP-CNN, modern recipe": ["pairs-mcp"],
+            "OSNet x0.25, random weights": ["help-none-twentieth"],
+        }
+    },
+    pictured={"IDLA": "help-idla", "FPNN": "pairs-fpnn", "MCP-CNN": "pairs-mcp"},
+    people=[5, 6],
+    bridge="help-none-twentieth",
+    galleries=[100, 793, 5332, 15913],
+    steps=1500,
 )
 study.notebook(
     "17-corruptions",

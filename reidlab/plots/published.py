@@ -18,6 +18,7 @@ LOOKS = {
     "model zoo": (GREEN, "s"),
     "third party": (ORANGE, "v"),
     "context": (GREY, "P"),
+    "ablation": (GREY, "X"),
 }
 MEASURED = [*LOOKS][:2]
 
