@@ -45,7 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
         sub = verbs.add_parser(verb, help=about, description=f"{about[0].upper()}{about[1:]}.")
         if arguments[:1] == [verb]:  # the others' modules need not be imported
             _arguments(verb, sub)
+    more: list[str] = []
+    if arguments[:1] == ["study"] and "--" in arguments:
+        cut = arguments.index("--")
+        arguments, more = arguments[:cut], arguments[cut + 1 :]
     given = parser.parse_args(arguments)
+    given.snakemake = more
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("reidlab").setLevel(logging.INFO)
     end_with_study()
@@ -105,7 +110,7 @@ def _arguments(verb: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--weights", action="store_true", help="also where scores are here")
     if verb == "study":
         parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
-        parser.add_argument("snakemake", nargs="*", help="after --: options for Snakemake")
+        parser.usage = "%(prog)s [-h] [--cores CORES] profile [-- OPTIONS FOR SNAKEMAKE]"
 
 
 def _carry_out(given: argparse.Namespace) -> int | None:

@@ -44,3 +44,12 @@ def test_results_that_cannot_be_written_are_one_clear_error(tmp_path, monkeypatc
 def test_plan_alone_lists_the_studies(capsys):
     assert main(["plan"]) == 0
     assert "embedded " in capsys.readouterr().out
+
+
+def test_what_follows_two_dashes_is_snakemakes(monkeypatch):
+    """As `make study` calls it, with options before them: argparse alone refuses these."""
+    seen = []
+    monkeypatch.setattr("reidlab.study.steps.make", lambda *given: seen.append(given[1:]) or 0)
+    assert main(["study", "smoke", "--cores", "3", "--", "--until", "data", "-n"]) == 0
+    assert main(["study", "smoke", "--cores", "3"]) == 0
+    assert seen == [(3, ["--until", "data", "-n"]), (3, [])]
