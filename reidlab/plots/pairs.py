@@ -18,6 +18,8 @@ from reidlab.plots.style import (
     new_figure,
     plain_image,
 )
+from reidlab.recipe.names import split
+from reidlab.statistics.partitions import PROTOCOLS
 
 #: Title of a row -> its two images, (H, W, 3) uint8.
 Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -142,7 +144,8 @@ def rank1_panels(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
             f"{row.network} ({row.partitions} of {row.planned})" for row in mine.itertuples()
         ]
         name_rows(axes, [*labels, *(f"published: {one}" for one in others.network)])
-        axes.set(title=name, xlim=(0, 100))
+        title = ", ".join(PROTOCOLS.get(split(name)[0], (name,)))
+        axes.set(title=title, xlim=(0, 100))
     grid[-1, 0].set_xlabel("Rank-1 (%), mean ± standard deviation over the partitions there")
     return figure
 

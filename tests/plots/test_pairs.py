@@ -78,6 +78,7 @@ def test_rank1_panels_have_published_numbers_below_ours():
         columns=["dataset", "network", "rank1", "evidence"],
     )
     viper, grid = plots.rank1_panels(table, published).axes
+    assert viper.get_title(loc="left") == "VIPeR, 316 test"
     names = [label.get_text() for label in viper.get_yticklabels()]
     assert names == ["IDLA (3 of 3)", "OSNet (1 of 3)", "published: IDLA"]
     dots = [some.get_offsets().tolist() for some in viper.collections if len(some.get_offsets())]
