@@ -3,7 +3,7 @@
 ``make study`` runs it on a 2-core CPU in under 10 minutes.
 """
 
-from reidlab.recipe import Study
+from reidlab.recipe import Study, names
 
 study = Study(
     "The study on two camera networks of generated people, with OSNet x0.25 at 128x64, on a "
@@ -33,9 +33,9 @@ study.run("b-on-a", a_none, start=b_none, epochs=0)
 study.run("b-to-a", a_none, start=b_none, **adapt)
 
 # A network that looks at pairs, where there are few: notebook 17.
-tiny = dict(dataset="synthetic-tiny-a", batch_size=16, epochs=30, eval_every=30)
-study.run("tiny-none", a_none, **tiny)
-study.run("tiny-idla", "pairs-modern", **tiny)
+few = dict(dataset="synthetic-tiny-a", batch_size=16, epochs=30, eval_every=30)
+study.run("tiny-none", a_none, **few)
+study.run("tiny-idla", "pairs-modern", **few)
 
 # Notebooks 10 and 11 in miniature: the shipped weight, thumbnails, one epoch.
 tricks = study.run(
@@ -83,11 +83,10 @@ study.run("net-osnet-a-to-b", net, dataset=B, start=net)
 # Notebooks 13 and 14 in miniature: a dozen people, seconds a training.
 tiny = dict(dataset="synthetic-tiny-a", batch_size=16, epochs=2, eval_every=2, val_fraction=0.0)
 inside = study.run("inside-osnet", a_none, height=64, width=32, pad=4, **tiny)
-for name in (
-    *("streams1", "streams2", "streams3", "depth4", "gate_separate", "gate_stream"),
-    *("gate_fixed", "gate_none", "gate_concat", "conv3x3", "bottleneck"),
-):
-    study.run(f"inside-{name.replace('_', '-')}", inside, model=f"osnet_x0_25_{name}")
+ablation = {"four streams, one gate": "inside-osnet"}
+for label, change in names.ABLATION.items():
+    ablation[label] = f"inside-{change.replace('_', '-')}"
+    study.run(ablation[label], inside, model=f"osnet_x0_25_{change}")
 
 mspf = study.run(
     "mspf-2-4",
@@ -100,18 +99,10 @@ mspf = study.run(
     center_weight=0.0007,
     **tiny,
 )
-for name, network in {
-    "osnet": "osnet_x0_25_bnneck",
-    "osfa": "osfa_x0_25",
-    "0": "mspf_x0_25_patches_none",
-    "2": "mspf_x0_25_patches_2",
-    "2-4-8": "mspf_x0_25_patches_2_4_8",
-    "plain": "mspf_x0_25_attention_none",
-    "spatial": "mspf_x0_25_attention_spatial",
-    "channel": "mspf_x0_25_attention_channel",
-    "spatial-channel": "mspf_x0_25_attention_spatial_channel",
-}.items():
-    study.run(f"mspf-{name}", mspf, model=network)
+tables = names.MSPF_TABLES
+for name, network in dict(row for rows in tables.values() for row in rows.values()).items():
+    if name != mspf.name:
+        study.run(name, mspf, model=network)
 
 # Of pairs: small images and few epochs, tested on 25 people who are held out, for every query
 # is compared with every image.
@@ -161,43 +152,10 @@ study.notebook(
     transfer=["net-osnet-a-on-b", "net-osnet-a-to-b"],
 )
 study.notebook("12-claims")
-study.notebook(
-    "13-inside-osnet",
-    rows={
-        "four streams, one gate": "inside-osnet",
-        "three streams": "inside-streams3",
-        "two streams": "inside-streams2",
-        "one stream": "inside-streams1",
-        "plain bottleneck": "inside-bottleneck",
-        "all streams four deep": "inside-depth4",
-        "a gate for each stream": "inside-gate-separate",
-        "one number for a stream": "inside-gate-stream",
-        "gates fixed after training": "inside-gate-fixed",
-        "no gate": "inside-gate-none",
-        "side by side": "inside-gate-concat",
-        "full 3x3": "inside-conv3x3",
-    },
-)
+study.notebook("13-inside-osnet", rows=ablation)
 study.notebook(
     "14-mspf",
-    networks={
-        "OSNet": "mspf-osnet",
-        "OSFA": "mspf-osfa",
-        "MSPF": "mspf-2-4",
-    },
-    patches={
-        "none": "mspf-0",
-        "2": "mspf-2",
-        "2-4": "mspf-2-4",
-        "2-4-8": "mspf-2-4-8",
-    },
-    attention={
-        "none": "mspf-plain",
-        "spatial": "mspf-spatial",
-        "channel": "mspf-channel",
-        "spatial then channel": "mspf-spatial-channel",
-        "channel then spatial": "mspf-2-4",
-    },
+    **{part: {label: run for label, (run, _) in rows.items()} for part, rows in tables.items()},
     dataset=A,
     persons=30,
     images=10,

@@ -5,7 +5,7 @@ cores; one that is interrupted resumes, and a notebook can be made alone with th
 needs (README).
 """
 
-from reidlab.recipe import Study
+from reidlab.recipe import Study, names
 
 study = Study(
     "Market-1501 on a CPU: the OSNet report's 10-epoch recipe, the Siamese report's 120 epochs, "
@@ -137,10 +137,13 @@ study.run("help-triplet", base, sampler="identities", triplet="soft", **once)
 study.run("help-none", base, start="none", **once)
 study.run("help-synthetic", base, start="synthetic", **once)
 # Other networks beside OSNet, from random weights, at the size that ResNet50 can be trained at.
-# Muon on its 23 million parameters takes three seconds a step of one core: AdamW for those two.
 small = dict(start="none", height=64, width=32, pad=3)
 for name in ("osnet_x0_25", "mobilenet_v3_large", "mspf_x0_25"):
     study.run(f"help-64-{name.split('_')[0]}", base, model=name, **small, **once)
+# Muon on ResNet50's 23 million parameters takes three seconds a step of one core: AdamW.
+adamw = dict(optimizer="adamw", lr=1e-3, schedule="onecycle")
+for name in ("osnet_x0_25", "resnet50"):
+    study.run(f"help-adamw-{name.split('_')[0]}", base, model=name, **adamw, **small, **once)
 # A network of pairs scores 1,300 of them a second and core, and the whole test set has 53 million.
 study.run("help-idla", "pairs-modern", dataset="market1501-twentieth", epochs=150, eval_every=150)
 study.run("help-none-twentieth", "help-none", dataset="market1501-twentieth")
@@ -149,16 +152,12 @@ study.run(
     "pairs-mcp", "help-idla", model="mcp_bn", height=250, width=100, pad=0, sampler="identities",
     num_instances=2, triplet="improved", distance="euclidean",
 )  # fmt: skip
-adamw = dict(optimizer="adamw", lr=1e-3, schedule="onecycle")
-for name in ("osnet_x0_25", "resnet50"):
-    study.run(f"help-adamw-{name.split('_')[0]}", base, model=name, **adamw, **small, **once)
 
 # The OSNet paper's ablation, notebook 13: one part of the block changed a row.
-for name in (
-    *("streams1", "streams2", "streams3", "depth4", "gate_separate", "gate_stream"),
-    *("gate_fixed", "gate_none", "gate_concat", "conv3x3", "bottleneck"),
-):
-    study.run(f"inside-{name.replace('_', '-')}", m, model=f"osnet_x0_25_{name}")
+ablation = {"four streams, one gate": "m-scratch"}
+for label, change in names.ABLATION.items():
+    ablation[label] = f"inside-{change.replace('_', '-')}"
+    study.run(ablation[label], m, model=f"osnet_x0_25_{change}")
 
 # OSNet, OSFA and MSPF, notebook 14: one recipe, every trunk from ImageNet. Eight patches of an
 # image, and OSFA's four parts, want 128 rows. Two seeds: MSPF holds three OSNets.
@@ -175,18 +174,10 @@ mspf = study.run(
     center_weight=0.0007,
     flip_test=False,
 )
-for name, network in {
-    "osnet": "osnet_x0_25_bnneck",
-    "osfa": "osfa_x0_25",
-    "0": "mspf_x0_25_patches_none",
-    "2": "mspf_x0_25_patches_2",
-    "2-4-8": "mspf_x0_25_patches_2_4_8",
-    "plain": "mspf_x0_25_attention_none",
-    "spatial": "mspf_x0_25_attention_spatial",
-    "channel": "mspf_x0_25_attention_channel",
-    "spatial-channel": "mspf_x0_25_attention_spatial_channel",
-}.items():
-    study.run(f"mspf-{name}", mspf, model=network)
+tables = names.MSPF_TABLES
+for name, network in dict(row for rows in tables.values() for row in rows.values()).items():
+    if name != mspf.name:
+        study.run(name, mspf, model=network)
 
 # The tricks table, notebook 10: one trick a row, each on top of the row before it. From random
 # weights so short a training does not survive the triplet loss without a neck: all features
@@ -350,43 +341,10 @@ study.notebook(
     },
 )
 study.notebook("12-claims")
-study.notebook(
-    "13-inside-osnet",
-    rows={
-        "four streams, one gate": "m-scratch",
-        "three streams": "inside-streams3",
-        "two streams": "inside-streams2",
-        "one stream": "inside-streams1",
-        "plain bottleneck": "inside-bottleneck",
-        "all streams four deep": "inside-depth4",
-        "a gate for each stream": "inside-gate-separate",
-        "one number for a stream": "inside-gate-stream",
-        "gates fixed after training": "inside-gate-fixed",
-        "no gate": "inside-gate-none",
-        "side by side": "inside-gate-concat",
-        "full 3x3": "inside-conv3x3",
-    },
-)
+study.notebook("13-inside-osnet", rows=ablation)
 study.notebook(
     "14-mspf",
-    networks={
-        "OSNet": "mspf-osnet",
-        "OSFA": "mspf-osfa",
-        "MSPF": "mspf-2-4",
-    },
-    patches={
-        "none": "mspf-0",
-        "2": "mspf-2",
-        "2-4": "mspf-2-4",
-        "2-4-8": "mspf-2-4-8",
-    },
-    attention={
-        "none": "mspf-plain",
-        "spatial": "mspf-spatial",
-        "channel": "mspf-channel",
-        "spatial then channel": "mspf-spatial-channel",
-        "channel then spatial": "mspf-2-4",
-    },
+    **{part: {label: run for label, (run, _) in rows.items()} for part, rows in tables.items()},
     dataset="synthetic-a",
     persons=30,
     images=10,

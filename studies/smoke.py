@@ -29,8 +29,6 @@ study.run("a-to-b", a_none, dataset=B, start=a_none)
 study.run("b-on-a", a_none, start=b_none, epochs=0)
 study.run("b-to-a", a_none, start=b_none)
 
-study.run("a-idla", "pairs-modern", dataset=A, batch_size=16, epochs=2, eval_every=2)
-
 tricks = study.run(
     "tricks-id",
     a_none,
@@ -180,7 +178,7 @@ study.notebook(
     "17-corruptions",
     run="a-none",
     rows={"from random weights": "a-none", "from the other set": "b-to-a", "re-ranked": "a-none"},
-    pairs={"OSNet x0.25": "a-none", "IDLA": "a-idla"},
+    pairs={"OSNet x0.25": "a-none", "IDLA": "pairs-idla"},
     reranked=["re-ranked"],
     repeats=2,
     row_repeats=2,

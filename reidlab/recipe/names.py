@@ -50,10 +50,44 @@ MODELS = {
     "mcp": "mcp",
     "mcp_bn": "mcp",
 }
+#: The OSNet paper's ablation: what a row of it says -> the variant of osnet_x0_25.
+ABLATION = {
+    "three streams": "streams3",
+    "two streams": "streams2",
+    "one stream": "streams1",
+    "plain bottleneck": "bottleneck",
+    "all streams four deep": "depth4",
+    "a gate for each stream": "gate_separate",
+    "one number for a stream": "gate_stream",
+    "gates fixed after training": "gate_fixed",
+    "no gate": "gate_none",
+    "side by side": "gate_concat",
+    "full 3x3": "conv3x3",
+}
+#: The MSPF document's tables: parameter of notebook 14 -> what a row says -> its run, and network.
+MSPF_TABLES = {
+    "networks": {
+        "OSNet": ("mspf-osnet", "osnet_x0_25_bnneck"),
+        "OSFA": ("mspf-osfa", "osfa_x0_25"),
+        "MSPF": ("mspf-2-4", "mspf_x0_25"),
+    },
+    "patches": {
+        "none": ("mspf-0", "mspf_x0_25_patches_none"),
+        "2": ("mspf-2", "mspf_x0_25_patches_2"),
+        "2-4": ("mspf-2-4", "mspf_x0_25"),
+        "2-4-8": ("mspf-2-4-8", "mspf_x0_25_patches_2_4_8"),
+    },
+    "attention": {
+        "none": ("mspf-plain", "mspf_x0_25_attention_none"),
+        "spatial": ("mspf-spatial", "mspf_x0_25_attention_spatial"),
+        "channel": ("mspf-channel", "mspf_x0_25_attention_channel"),
+        "spatial then channel": ("mspf-spatial-channel", "mspf_x0_25_attention_spatial_channel"),
+        "channel then spatial": ("mspf-2-4", "mspf_x0_25"),
+    },
+}
 #: Networks of an ablation: what stands behind the name of the whole network, x0.25 wide.
 _ABLATIONS = {
-    "osnet": "streams1 streams2 streams3 depth4 gate_separate gate_stream gate_fixed gate_none "
-    "gate_concat conv3x3 bottleneck",
+    "osnet": " ".join(ABLATION.values()),
     "osfa": "feb2021 attention_none attention_1 attention_2 fusion_none fusion_all pooling_max",
     "mspf": "patches_none patches_2 patches_2_4_8 attention_none attention_spatial "
     "attention_channel attention_spatial_channel grid",
