@@ -1,13 +1,13 @@
 """The study on the bundled data: two camera networks of generated people.
 
-``make study`` runs it on a 2-core CPU in under 10 minutes.
+``make study`` runs it on a 2-core CPU in 11 minutes.
 """
 
 from reidlab.recipe import Study, names
 
 study = Study(
     "The study on two camera networks of generated people, with OSNet x0.25 at 128x64, on a "
-    "2-core CPU in under 10 minutes."
+    "2-core CPU in 11 minutes."
 )
 
 A, B = "synthetic-a", "synthetic-b"
