@@ -47,19 +47,12 @@ def html_tables(notebook):
         for output in cell.get("outputs", []):
             html = output.get("data", {}).get("text/html", "")
             for table in BeautifulSoup(html, "html.parser").find_all("table"):
-                rows = [
-                    [cell.get_text(strip=True) for cell in row.find_all(["th", "td"])]
-                    for row in table.find_all("tr")
-                ]
-                heading = [
-                    next(filter(None, names), "")
-                    for names in zip(*(row for row in rows if row and not is_data(row)))
-                ]
-                yield heading, [row for row in rows if is_data(row) and len(row) == len(heading)]
-
-
-def is_data(row):
-    return any(re.match(r"-?\d", cell) for cell in row)
+                titles, rows = [], []
+                for row in table.find_all("tr"):
+                    cells = [cell.get_text(strip=True) for cell in row.find_all(["th", "td"])]
+                    (rows if row.find("td") else titles).append(cells)
+                heading = [next(filter(None, names), "") for names in zip(*titles)]
+                yield heading, [row for row in rows if len(row) == len(heading)]
 
 
 def compare(known, heading, row, where):
